@@ -1,0 +1,1 @@
+"""Prefect flows: thin decorators around the stages of `pipeline`; nothing is computed here."""

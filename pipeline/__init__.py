@@ -1,0 +1,1 @@
+"""The data side of sitscube: grid, stores, sources, references and one module a stage."""

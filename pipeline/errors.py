@@ -1,0 +1,22 @@
+"""Errors that a user can mend: shown as one message, without a traceback."""
+
+
+class UserError(Exception):
+    """What was asked cannot be done; the message names the file or value and the way out."""
+
+
+class GranuleError(UserError):
+    """One granule cannot be used; it is set aside and its date left as a gap in that tile."""
+
+
+class ShardsFailed(UserError):
+    """Some shards kept failing; the others are done, and running again does only what is missing."""
+
+    def __init__(self, stage: str, failures: dict[str, str]) -> None:
+        self.stage = stage
+        self.failures = failures
+        listed = "\n".join(f"  {shard}: {reason}" for shard, reason in sorted(failures.items()))
+        super().__init__(
+            f"{stage}: {len(failures)} shard(s) failed, the others are done:\n{listed}\n"
+            "Mend the cause and run the same command again: only what is missing is done."
+        )

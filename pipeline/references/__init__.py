@@ -1,0 +1,1 @@
+"""Readers of reference crop maps, one file a map."""

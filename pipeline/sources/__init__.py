@@ -1,0 +1,1 @@
+"""Readers of satellite archives, one file a sensor."""
