@@ -161,6 +161,36 @@ class Config(BaseSettings):
         """Folder of the year's outputs."""
         return self.region_folder / str(self.year)
 
+    @property
+    def cube(self) -> Path:
+        """The year's observations, their counts and means."""
+        return self.year_folder / "cube.zarr"
+
+    @property
+    def map(self) -> Path:
+        """The year's labels, confidence and filled series."""
+        return self.year_folder / "map.zarr"
+
+    @property
+    def reference_grid(self) -> Path:
+        """The reference crop map reduced to the grid."""
+        return self.year_folder / "reference.zarr"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the year's trained model."""
+        return self.year_folder / "model"
+
+    @property
+    def report(self) -> Path:
+        """Folder of the year's report."""
+        return self.year_folder / "report"
+
+    @property
+    def clusters(self) -> Path:
+        """The cluster cube of all years of the region."""
+        return self.region_folder / "clusters.zarr"
+
 
 def load_config(file: Path | None = None, **overrides: Any) -> Config:
     """Build the configuration from a TOML file, the environment and overrides.

@@ -52,7 +52,7 @@ class OnDask:
     """Futures on a Dask cluster, at most `window` of them at a time, so that no graph grows with the country."""
 
     def __init__(self, client: Client, window_per_thread: int = 3) -> None:
-        self._client = client
+        self._client, self._address = client, client.scheduler_info().get("address", "")
         self._window_per_thread = window_per_thread
 
     def run(
@@ -63,7 +63,7 @@ class OnDask:
         running: dict[Future, Item] = {}
         threads = sum(self._client.nthreads().values())
         if threads == 0:
-            raise UserError(f"the Dask cluster {self._client.scheduler.address} has no workers: start some first")
+            raise UserError(f"the Dask cluster {self._address} has no workers: start some first")
         futures = as_completed()
 
         def submit_next() -> None:

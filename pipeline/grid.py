@@ -12,14 +12,15 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
-from shapely import make_valid
+from shapely import make_valid, transform
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import transform, unary_union
+from shapely.ops import unary_union
 
 from pipeline.errors import UserError
 from pipeline.sources.sinusoidal import SINUSOIDAL, TILE_PIXELS, TILE_SIZE
 
+LONLAT: Final = CRS("EPSG:4326")
 _EUROPE = CRS("EPSG:3035")
 _SIN_PIXEL = TILE_SIZE / TILE_PIXELS
 
@@ -111,7 +112,7 @@ def read_outline(path: Path) -> BaseGeometry:
 
 def project(geometry: BaseGeometry, source: CRS, target: CRS) -> BaseGeometry:
     """A geometry in another coordinate reference system, vertex by vertex."""
-    return transform(source.transformer_to_crs(target), geometry)
+    return transform(geometry, source.transformer_to_crs(target), interleaved=False)
 
 
 def make_grid(name: str, outline: BaseGeometry) -> Grid:
@@ -130,7 +131,7 @@ def make_grid(name: str, outline: BaseGeometry) -> Grid:
         raise UserError(f"unknown grid {name!r}: choose one of {', '.join(GRID_NAMES)}.")
     crs, cell, multiple = _GRIDS[name]
     step = cell * multiple
-    left, bottom, right, top = project(outline, CRS("EPSG:4326"), crs).bounds
+    left, bottom, right, top = project(outline, LONLAT, crs).bounds
     # multiples are counted from a tile corner: the sinusoidal origin is one, as is the origin of the European grid
     x0, x1 = np.floor(left / step), np.ceil(right / step)
     y0, y1 = np.floor(bottom / step), np.ceil(top / step)
@@ -149,5 +150,5 @@ def inside(geobox: GeoBox, outline: BaseGeometry) -> np.ndarray:
     Returns:
         Boolean array of the geobox's shape.
     """
-    projected = project(outline, CRS("EPSG:4326"), geobox.crs)
+    projected = project(outline, LONLAT, geobox.crs)
     return geometry_mask([projected], out_shape=tuple(geobox.shape), transform=geobox.transform, invert=True)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -82,7 +82,7 @@ class Terminal:
 class _LogTask:
     """Logs at every tenth of the work, so that a log stays short."""
 
-    def __init__(self, logger: logging.Logger, name: str, total: int) -> None:
+    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[Any], name: str, total: int) -> None:
         self._logger, self._name, self._total, self._done, self._said = logger, name, max(total, 1), 0, 0
 
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -96,7 +96,7 @@ class _LogTask:
 class Log:
     """Lines in a logger: for flows, whose logs Prefect collects."""
 
-    def __init__(self, logger: logging.Logger | logging.LoggerAdapter) -> None:  # type: ignore[type-arg]
+    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[Any]) -> None:
         self._logger = logger
 
     def message(self, text: str) -> None:
@@ -106,4 +106,4 @@ class Log:
     @contextmanager
     def track(self, name: str, total: int) -> Iterator[Task]:
         """Log at every tenth of the work."""
-        yield _LogTask(self._logger, name, total)  # type: ignore[arg-type]
+        yield _LogTask(self._logger, name, total)

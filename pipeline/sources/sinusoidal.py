@@ -39,6 +39,11 @@ class Tile:
             raise ValueError(f"{name!r} is no tile name such as h18v04")
         return cls(int(match[1]), int(match[2]))
 
+    @classmethod
+    def containing(cls, x: float, y: float) -> "Tile":
+        """The tile that a point lies in, given its sinusoidal coordinates in metres."""
+        return cls(int((x - _WEST) // TILE_SIZE), int((_NORTH - y) // TILE_SIZE))
+
     def __str__(self) -> str:
         return f"h{self.h:02d}v{self.v:02d}"
 

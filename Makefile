@@ -1,0 +1,30 @@
+# Two commands are enough on a fresh clone: `make run` and `make test`. Each sets up all that it needs in .venv.
+
+PYTHON ?= python3.11
+YEAR ?= 2018
+OUT ?= out
+BIN := .venv/bin
+
+.PHONY: run test test-slow lint clean
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+run: .venv/ready
+	$(BIN)/python -m flows --year $(YEAR) --out $(OUT)
+
+test: .venv/ready
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,220 @@
+"""The command line: `sitscube run`, `sitscube STAGE`, `sitscube config`."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tomli_w
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import Config, load_config
+from pipeline.errors import UserError
+from pipeline.evaluate import accuracy_lines, read_accuracy
+from pipeline.executor import open_executor
+from pipeline.progress import Terminal
+from pipeline.reference import reference_to_geotiff
+from pipeline.run import planned, run_stage
+from pipeline.stage import StageResult
+
+HELP = """\
+Turn a year of satellite observations of a country into a gap-free cube and a map of what grew where, unlabelled.
+
+The stages, each a command of its own, all together in `sitscube run`:
+
+simulate -> ingest -> prepare -> train -> infer -> evaluate -> publish
+
+Without granules of your own, Italy is simulated: `sitscube run` works as it stands. With them:
+
+sitscube run --year 2018 --granules VNP15A2H/ --reference EUCROPMAP_2018.tif --out out
+
+Outputs: OUT/REGION/YEAR/cube.zarr (observations), map.zarr (labels, filled series), model/, report/index.html, and
+OUT/REGION/clusters.zarr (all years). What is finished is never done twice; a run that was stopped goes on where it was.
+
+Settings come from a TOML file (--config), from the environment (SITSCUBE_TRAINING__ITERATIONS=3000) and from options,
+each stronger than the one before; `sitscube config show` prints them all. By default everything runs in this process;
+--scheduler local starts Dask workers here, --scheduler tcp://... uses a cluster.
+"""
+
+_log = logging.getLogger(__name__)
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+config_app = typer.Typer(help="Show the configuration.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(config_app, name="config")
+
+Year = Annotated[int | None, typer.Option(help="Year of the observations.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of all outputs.")]
+File = Annotated[Path | None, typer.Option("--config", help="TOML configuration.")]
+Granules = Annotated[Path | None, typer.Option(help="Folder of VNP15A2H granules; without it Italy is simulated.")]
+ReferenceMap = Annotated[Path | None, typer.Option("--reference", help="EUCROPMAP GeoTIFF to compare with.")]
+GridName = Annotated[str | None, typer.Option("--grid", help="epsg3035-1km, sinusoidal-927m or sinusoidal-463m.")]
+Qc = Annotated[str | None, typer.Option(help="Which observations count: strict, standard or loose.")]
+Iterations = Annotated[int | None, typer.Option(help="Iterations of joint training; the paper uses 3000.")]
+SamplePixels = Annotated[int | None, typer.Option(help="Pixels drawn for training.")]
+WGen = Annotated[float | None, typer.Option("--w-gen", help="Weight of the adversarial loss; 0: no discriminator.")]
+Seed = Annotated[int | None, typer.Option(help="Of sampling and training.")]
+Scheduler = Annotated[str | None, typer.Option(help="local, or the address of a Dask scheduler; default: in process.")]
+Workers = Annotated[int | None, typer.Option(help="Workers of the local cluster.")]
+
+
+@app.command("run")
+def run_all(
+    year: Year = None, out: Out = None, config: File = None, granules: Granules = None, reference: ReferenceMap = None,
+    grid: GridName = None, qc: Qc = None, iterations: Iterations = None, sample_pixels: SamplePixels = None,
+    w_gen: WGen = None, seed: Seed = None, scheduler: Scheduler = None, workers: Workers = None,
+) -> None:  # fmt: skip
+    """Do the whole year: every stage in sequence."""
+    settings = load_config(
+        config, year=year, out=out, seed=seed, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
+        reference__path=reference, training__iterations=iterations, training__sample_pixels=sample_pixels,
+        training__w_gen=w_gen, cluster__scheduler=scheduler, cluster__workers=workers,
+    )  # fmt: skip
+    _work(settings, planned(settings))
+
+
+@app.command()
+def simulate(
+    year: Year = None, out: Out = None, config: File = None, scheduler: Scheduler = None, workers: Workers = None
+) -> None:
+    """Write a year of simulated granules of Italy, and its crop map."""
+    settings = load_config(config, year=year, out=out, cluster__scheduler=scheduler, cluster__workers=workers)
+    if not settings.simulated:
+        raise UserError(f"granules are given ({settings.granules}): leave ingest.granules out to simulate some.")
+    _work(settings, ["simulate"])
+
+
+@app.command()
+def ingest(
+    year: Year = None, out: Out = None, config: File = None, granules: Granules = None, grid: GridName = None,
+    qc: Qc = None, scheduler: Scheduler = None, workers: Workers = None,
+) -> None:  # fmt: skip
+    """Average granules onto the grid: cube.zarr."""
+    settings = load_config(
+        config, year=year, out=out, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
+        cluster__scheduler=scheduler, cluster__workers=workers,
+    )  # fmt: skip
+    _work(settings, ["ingest"])
+
+
+@app.command()
+def prepare(
+    year: Year = None, out: Out = None, config: File = None, reference: ReferenceMap = None,
+    scheduler: Scheduler = None, workers: Workers = None,
+) -> None:  # fmt: skip
+    """Choose the cells that are mapped, count and average their observations."""
+    settings = load_config(
+        config, year=year, out=out, reference__path=reference, cluster__scheduler=scheduler, cluster__workers=workers
+    )
+    _work(settings, ["prepare"])
+
+
+@app.command()
+def train(
+    year: Year = None, out: Out = None, config: File = None, iterations: Iterations = None,
+    sample_pixels: SamplePixels = None, w_gen: WGen = None, seed: Seed = None,
+    scheduler: Scheduler = None, workers: Workers = None,
+) -> None:  # fmt: skip
+    """Train the network on sampled cells: model/."""
+    settings = load_config(
+        config, year=year, out=out, seed=seed, training__iterations=iterations, training__sample_pixels=sample_pixels,
+        training__w_gen=w_gen, cluster__scheduler=scheduler, cluster__workers=workers,
+    )  # fmt: skip
+    _work(settings, ["train"])
+
+
+@app.command()
+def infer(
+    year: Year = None, out: Out = None, config: File = None, scheduler: Scheduler = None, workers: Workers = None
+) -> None:
+    """Label every mapped cell and fill its gaps: map.zarr."""
+    settings = load_config(config, year=year, out=out, cluster__scheduler=scheduler, cluster__workers=workers)
+    _work(settings, ["infer"])
+
+
+@app.command()
+def evaluate(
+    year: Year = None, out: Out = None, config: File = None, reference: ReferenceMap = None, seed: Seed = None,
+    scheduler: Scheduler = None, workers: Workers = None,
+) -> None:  # fmt: skip
+    """Compare the map with the reference crop map: report/accuracy.json."""
+    settings = load_config(
+        config, year=year, out=out, seed=seed, reference__path=reference,
+        cluster__scheduler=scheduler, cluster__workers=workers,
+    )  # fmt: skip
+    _work(settings, ["evaluate"])
+
+
+@app.command()
+def publish(year: Year = None, out: Out = None, config: File = None) -> None:
+    """Add the year to clusters.zarr, draw the map, write the report."""
+    _work(load_config(config, year=year, out=out), ["publish"])
+
+
+@app.command()
+def reference(
+    source: Annotated[Path, typer.Option("--input", help="EUCROPMAP GeoTIFF.")],
+    target: Annotated[Path, typer.Option("--out", help="GeoTIFF to write.")],
+    grid: GridName = None,
+    config: File = None,
+) -> None:
+    """Reduce a crop map to seasons on the grid: 0 winter, 1 summer, 255 not used."""
+    reporter = Terminal()
+    settings = load_config(config, ingest__grid=grid, reference__path=source)
+    reporter.message(f"wrote {reference_to_geotiff(settings, target, reporter)}")
+
+
+@config_app.command("show")
+def config_show(config: File = None) -> None:
+    """Print every setting with its value, as TOML."""
+    sys.stdout.write(tomli_w.dumps(load_config(config).model_dump(mode="json", exclude_none=True)))
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema: every key, its type, meaning and default."""
+    sys.stdout.write(json.dumps(Config.model_json_schema(), indent=1) + "\n")
+
+
+def _work(settings: Config, stages: list[str]) -> None:
+    reporter = Terminal()
+    with open_executor(settings.cluster.scheduler, settings.cluster.workers) as (executor, dashboard):
+        if dashboard:
+            reporter.message(f"Dask dashboard: {dashboard}")
+        results = [run_stage(name, settings, executor, reporter) for name in stages]
+    summary(settings, results, reporter.console)
+
+
+def summary(settings: Config, results: list[StageResult], console: Console) -> None:
+    """Say what was written and how good it is."""
+    if not any(result.fresh for result in results):
+        console.print("Nothing to do: all of this is finished, with the same configuration and inputs.")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for result in results:
+        for index, path in enumerate(result.outputs):
+            table.add_row(result.stage if index == 0 else "", str(path))
+    console.print(table)
+    if any(result.stage == "evaluate" for result in results):
+        for line in accuracy_lines(read_accuracy(settings)):
+            console.print(line, highlight=False)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Log everything, tracebacks of errors included.")] = False,
+) -> None:
+    """Set up logging before any command."""
+    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, format="%(name)s: %(message)s")
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend are one message and status 1."""
+    try:
+        app()
+    except (UserError, OSError) as error:
+        _log.debug("traceback", exc_info=True)
+        Console(stderr=True).print(f"sitscube: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)

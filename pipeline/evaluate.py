@@ -1,0 +1,200 @@
+"""Evaluate: the map against the reference crop map, with k-means on mean-filled series beside it."""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+from pipeline import layout, stores
+from pipeline.accuracy import Confusion
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.executor import Executor, InProcess
+from pipeline.files import write_text
+from pipeline.fingerprint import fingerprint
+from pipeline.grid import Shard
+from pipeline.infer import SEASON_NAMES, load_model
+from pipeline.progress import Reporter, Silent
+from pipeline.reference import UNUSED, reduce_reference
+from pipeline.references import eucropmap
+from pipeline.series import fill_with_mean, mapped_series, sample_series
+from pipeline.stage import StageResult, run_shards
+from pipeline.train import model_digest
+
+STAGE: Final = "evaluate"
+VERSION: Final = 1
+REFERENCE_NOTE: Final = (
+    "The reference crop map is itself a product of remote sensing and no ground truth: "
+    "the figures say how far two maps agree."
+)
+
+
+def accuracy_path(config: Config) -> Path:
+    """Where the figures are written."""
+    return config.report / "accuracy.json"
+
+
+def evaluate(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
+    """Compare the map with the reference crop map over the mapped cells whose most frequent crop has a certain season.
+
+    Writes `report/accuracy.json`. Labels are compared as they are, 0 winter and 1 summer; the accuracy under the best
+    matching of labels to seasons, which the paper reports, and that of k-means on mean-filled series stand beside it.
+
+    Raises:
+        UserError: there is no finished map or no reference, or they have no cell in common.
+        ShardsFailed: some shards could not be done.
+    """
+    executor, reporter = executor or InProcess(), reporter or Silent()
+    group = stores.require(config.map, "infer", "infer")
+    reference = _reference(config, executor, reporter)
+    marks = stores.stage_fingerprint(group, "infer"), stores.stage_fingerprint_at(reference, "reference")
+    mark = fingerprint(STAGE, VERSION, marks, config.training.sample_pixels, config.seed)
+    path = accuracy_path(config)
+    written = read_accuracy(config)
+    if written is not None and written["fingerprint"] == mark:
+        return StageResult(STAGE, False, (path,), written)
+    n_clusters = load_model(config.model, model_digest(config.model)).n_clusters
+    centres = _kmeans_centres(config, n_clusters, executor, reporter)
+    work = partial(_compare_shard, cube=config.cube, target=config.map, reference=reference, centres=centres)
+    tally = Tally.empty(n_clusters)
+    for part in run_shards(executor, work, layout.read_grid(group).shards, STAGE, reporter):
+        tally = tally + part
+    if tally.joint.n == 0:
+        raise UserError(
+            f"{config.map} and {reference} have no cell in common that is mapped and of a certain season: "
+            "is the reference map of another region?"
+        )
+    figures = summarise(tally, n_clusters) | {"fingerprint": mark, **_about(reference, layout.attributes(group))}
+    try:
+        write_text(path, json.dumps(figures, indent=1, sort_keys=True) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}.") from None
+    return StageResult(STAGE, True, (path,), figures)
+
+
+def read_accuracy(config: Config) -> dict[str, Any] | None:
+    """The figures of the last evaluation, or None where there is none."""
+    path = accuracy_path(config)
+    try:
+        figures: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): remove it and run `sitscube evaluate`.") from None
+    return figures
+
+
+def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
+    """The accuracy in two lines, for terminals and logs; none where nothing was compared."""
+    if accuracy is None:
+        return []
+    where = f"{accuracy['cells']:,} cells against {accuracy['reference']}"
+    where += " (simulated)" if accuracy["reference_simulated"] else ""
+    joint = accuracy["overall_accuracy"]
+    matched = f"{100 * accuracy['overall_accuracy_matched']:.2f} % under the best matching of labels"
+    first = matched if joint is None else f"{100 * joint:.2f} % ({matched})"
+    kmeans = 100 * accuracy["kmeans"]["overall_accuracy_matched"]
+    return [
+        f"overall accuracy: {first}, {where}",
+        f"k-means on mean-filled series, same cells: {kmeans:.2f} % under the best matching",
+    ]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts of compared cells; they add up over shards."""
+
+    joint: Confusion  # labels by season
+    kmeans: Confusion
+    by_code: Confusion  # labels by EUCROPMAP code, in the order of the legend
+
+    @classmethod
+    def empty(cls, n_clusters: int) -> "Tally":
+        """No cells."""
+        none = np.zeros(0, np.int64)
+        seasons = Confusion.of(none, none, n_clusters, len(SEASON_NAMES))
+        return cls(seasons, seasons, Confusion.of(none, none, n_clusters, len(eucropmap.LEGEND)))
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.joint + other.joint, self.kmeans + other.kmeans, self.by_code + other.by_code)
+
+
+def summarise(tally: Tally, n_clusters: int) -> dict[str, Any]:
+    """The figures of the report, JSON-able; direct accuracies only where there is a label for each season."""
+    joint = tally.joint
+    comparable = n_clusters == len(SEASON_NAMES)
+    codes = zip(eucropmap.LEGEND.items(), tally.by_code.counts.T, strict=True)
+    return {
+        "cells": joint.n,
+        "overall_accuracy": joint.overall_accuracy() if comparable else None,
+        "overall_accuracy_matched": joint.matched_accuracy(),
+        "confusion": joint.as_json(),
+        "seasons": list(SEASON_NAMES),
+        "users_accuracy": joint.users_accuracy() if comparable else None,
+        "producers_accuracy": joint.producers_accuracy() if comparable else None,
+        "crops": [
+            {"code": code, "name": name, "cells_by_label": [int(v) for v in counts]}
+            for (code, name), counts in codes
+            if counts.sum()
+        ],
+        "kmeans": {
+            "method": "k-means on series filled by their mean, labels matched to seasons in the way that suits it best",
+            "overall_accuracy_matched": tally.kmeans.matched_accuracy(),
+            "confusion": tally.kmeans.as_json(),
+        },
+    }
+
+
+def _about(reference: Path, attributes: Any) -> dict[str, Any]:
+    source = layout.attributes(stores.open_to_read(reference))
+    return {
+        "reference": source["source"],
+        "reference_simulated": source["simulated"],
+        "simulated": attributes["simulated"],
+        "note": REFERENCE_NOTE,
+    }
+
+
+def _reference(config: Config, executor: Executor, reporter: Reporter) -> Path:
+    """The reduced reference: made from the configured map, or what `prepare` has left."""
+    source = config.reference_path
+    if config.reference.path is not None or (source is not None and source.exists()):
+        grid = layout.read_grid(stores.require(config.cube, "prepare", "prepare"))
+        return reduce_reference(config, grid, executor, reporter).outputs[0]
+    if stores.find(config.reference_grid) is None:
+        raise UserError("there is no reference map to evaluate against: name one with --reference.")
+    stores.require(config.reference_grid, "reference", "prepare")
+    return config.reference_grid
+
+
+def _kmeans_centres(config: Config, n_clusters: int, executor: Executor, reporter: Reporter) -> np.ndarray:
+    """Centres (K, T) of k-means on the mean-filled series that the network was trained on."""
+    series = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter)
+    kmeans = KMeans(n_clusters, n_init=20, random_state=config.seed).fit(fill_with_mean(series))
+    return np.asarray(kmeans.cluster_centers_, np.float32)
+
+
+def _compare_shard(shard: Shard, *, cube: Path, target: Path, reference: Path, centres: np.ndarray) -> Tally:
+    source = stores.open_to_read(cube)
+    window = layout.read_grid(source).window(shard)
+    read = {
+        name: stores.read_window(stores.open_to_read(path), name, window)
+        for path, name in ((target, "label"), (reference, "season"), (reference, "code"))
+    }
+    series, mask = mapped_series(source, window)
+    label, season, code = (read[name][mask] for name in ("label", "season", "code"))
+    used = (season != UNUSED) & (label != layout.MISSING)
+    label, season, code = label[used], season[used], code[used]
+    filled = fill_with_mean(series[used])
+    nearest = ((filled**2).sum(1)[:, None] - 2 * filled @ centres.T + (centres**2).sum(1)).argmin(axis=1)
+    n, seasons = len(centres), len(SEASON_NAMES)
+    order = np.searchsorted(list(eucropmap.LEGEND), code)
+    return Tally(
+        Confusion.of(label, season, n, seasons),
+        Confusion.of(nearest, season, n, seasons),
+        Confusion.of(label, order, n, len(eucropmap.LEGEND)),
+    )

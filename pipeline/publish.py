@@ -1,0 +1,74 @@
+"""Publish: the year joins the cluster cube, the map is drawn, the report written, and the run committed."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline import clusters, report, stores
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.evaluate import read_accuracy
+from pipeline.executor import Executor
+from pipeline.files import write_bytes, write_text
+from pipeline.fingerprint import fingerprint
+from pipeline.progress import Reporter, Silent
+from pipeline.stage import StageResult
+
+STAGE: Final = "publish"
+VERSION: Final = 1
+
+
+def publish(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
+    """Add the year to `clusters.zarr`, write `report/index.html` and `map.png`, and commit the run in `run.json`.
+
+    Args:
+        config: of the year.
+        executor: not used: the cluster cube has one writer, and the rest is small.
+        reporter: where progress goes.
+
+    Raises:
+        UserError: there is no finished map, or an output cannot be written.
+    """
+    reporter = reporter or Silent()
+    group = stores.require(config.map, "infer", "infer")
+    map_mark = str(stores.stage_fingerprint(group, "infer"))
+    accuracy = read_accuracy(config)
+    mark = fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config))
+    outputs = (
+        config.report / "index.html",
+        config.report / "map.png",
+        config.clusters,
+        config.year_folder / "run.json",
+    )
+    run = _read_run(outputs[-1])
+    there = all(path.exists() for path in outputs)
+    if there and run.get("fingerprint") == mark and clusters.published(config.clusters).get(config.year) == map_mark:
+        return StageResult(STAGE, False, outputs)
+    with reporter.track(STAGE, 3) as task:
+        if clusters.published(config.clusters).get(config.year) != map_mark:
+            clusters.add_year(config, map_mark)
+        task.advance(note="cluster cube")
+        page = report.make(config, accuracy)
+        task.advance(note="report")
+        try:
+            write_bytes(config.report / "map.png", page.map_png)
+            write_text(config.report / "index.html", page.html)
+            record = {"fingerprint": mark, "map": map_mark, "configuration": _described(config)}
+            write_text(outputs[-1], json.dumps(record, indent=1, sort_keys=True) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write into {config.year_folder}: {error.strerror or error}.") from None
+        task.advance(note="committed")
+    return StageResult(STAGE, True, outputs)
+
+
+def _described(config: Config) -> dict[str, Any]:
+    """The configuration without what has no bearing on the result: where and on how many workers it ran."""
+    return config.model_dump(mode="json", exclude={"cluster": True, "out": True})
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        run: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # without a readable record the run counts as not committed
+        return {}
+    return run

@@ -1,0 +1,129 @@
+"""The report of a year: one self-contained HTML page that needs no network."""
+
+import base64
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tomli_w
+import zarr
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from pipeline import figures, layout, stores
+from pipeline.calendar import composite_dates
+from pipeline.config import Config
+from pipeline.grid import LONLAT, project, read_outline
+from pipeline.series import SCALE, to_series
+from pipeline.times import read_times
+from pipeline.train import read_history, read_record
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+_PACKAGES: Final = ("torch", "numpy", "scikit-learn", "zarr", "xarray", "dask", "h5py", "rasterio")
+_EXAMPLES: Final = 2  # filled series shown of every label
+_WIDEST: Final = 2000  # cells along an edge of the picture
+
+
+@dataclass(frozen=True)
+class Page:
+    """The report and its map."""
+
+    html: str
+    map_png: bytes
+
+
+def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
+    """Draw the figures and write the page.
+
+    Args:
+        config: of the year, whose cube, model and map are finished.
+        accuracy: the figures of the evaluation, or None where there was no reference map.
+    """
+    cube, result = stores.open_to_read(config.cube), stores.open_to_read(config.map)
+    names = layout.attributes(layout.array(result, "label"))["flag_meanings"].split()
+    map_png = _map(config, result, names)
+    missing, cells = _missing_share(cube)
+    dates = composite_dates(config.year)
+    record = read_record(config.model) or {}
+    pictures = {
+        "map": map_png,
+        "gaps": figures.gaps(dates, missing),
+        "series": figures.filled_series(dates, _examples(result, cube, names)),
+        "training": figures.training(read_history(config.model)),
+    }
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.2f} %"
+    html = environment.get_template("report.html").render(
+        config=config,
+        accuracy=accuracy,
+        names=names,
+        simulated=layout.attributes(cube)["simulated"],
+        cube=layout.attributes(cube),
+        cells=cells,
+        gap_share=float(missing.mean()),
+        training=record.get("facts", {}),
+        events=[line for line in read_history(config.model) if line["phase"] == "event"],
+        times=read_times(config.year_folder),
+        versions={"sitscube": version("sitscube"), "Python": platform.python_version()}
+        | {name: version(name) for name in _PACKAGES},
+        fingerprints={"cube": layout.attributes(cube)["fingerprint"], "map": layout.attributes(result)["fingerprint"]},
+        toml=tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)),
+        pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
+    )
+    return Page(html, map_png)
+
+
+def _map(config: Config, result: zarr.Group, names: list[str]) -> bytes:
+    grid = layout.read_grid(result)
+    step = max(1, -(-max(grid.shape) // _WIDEST))
+    label = np.asarray(layout.array(result, "label")[::step, ::step])
+    outline = project(read_outline(config.region.outline), LONLAT, grid.geobox.crs)
+    title = f"{config.region.name.capitalize()} {config.year}: cropland by season"
+    if layout.attributes(result)["simulated"]:
+        title += " (simulated)"
+    return figures.seasons_map(label, grid.geobox, outline, names, title)
+
+
+def _missing_share(cube: zarr.Group) -> tuple[np.ndarray, int]:
+    """Share of mapped cells that each composite (T,) leaves without observation, and the number of mapped cells."""
+    grid = layout.read_grid(cube)
+    missing, cells = np.zeros(layout.array(cube, "fpar").shape[0], np.int64), 0
+    for shard in grid.shards:
+        window = grid.window(shard)
+        mask = stores.read_window(cube, "mask", window) == 1
+        if mask.any():
+            missing += (stores.read_window(cube, "fpar", window)[:, mask] == layout.MISSING).sum(axis=1)
+            cells += int(mask.sum())
+    return missing / max(1, cells), cells
+
+
+def _examples(result: zarr.Group, cube: zarr.Group, names: list[str]) -> list[dict[str, Any]]:
+    """For every label some cells with an average number of gaps, from the shard that has most cells of that label."""
+    grid = layout.read_grid(cube)
+    found = []
+    for k, name in enumerate(names):
+        counts = {s: int((stores.read_window(result, "label", grid.window(s)) == k).sum()) for s in grid.shards}
+        shard = max(counts, key=lambda s: counts[s])
+        rows, columns = grid.window(shard)
+        y, x = np.nonzero(stores.read_window(result, "label", (rows, columns)) == k)
+        if not len(y):
+            continue
+        observed = stores.read_window(cube, "n_observed", (rows, columns))[y, x]
+        middling = np.flatnonzero(observed == np.sort(observed)[len(observed) // 2])
+        for pick in middling[np.linspace(0, len(middling) - 1, _EXAMPLES).astype(int)]:
+            i, j = rows.start + int(y[pick]), columns.start + int(x[pick])
+            at = (slice(i, i + 1), slice(j, j + 1))
+            found.append(
+                {
+                    "observed": to_series(stores.read_window(cube, "fpar", at)[:, 0, 0]),
+                    "filled": stores.read_window(result, "fpar_filled", at)[:, 0, 0] / SCALE,
+                    "spread": stores.read_window(result, "fill_spread", at)[:, 0, 0] / SCALE,
+                    "title": f"{name}, row {i}, column {j}: {int(observed[pick])} of {cube['fpar'].shape[0]} observed",  # type: ignore[union-attr]
+                    "colour": figures.colours(len(names))[k],
+                }
+            )
+    return found
