@@ -9,7 +9,6 @@ from typing import Annotated
 import tomli_w
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
@@ -192,14 +191,12 @@ def summary(settings: Config, results: list[StageResult], console: Console) -> N
     """Say what was written and how good it is."""
     if not any(result.fresh for result in results):
         console.print("Nothing to do: all of this is finished, with the same configuration and inputs.")
-    table = Table(box=None, show_header=False, pad_edge=False)
     for result in results:
-        for index, path in enumerate(result.outputs):
-            table.add_row(result.stage if index == 0 else "", str(path))
-    console.print(table)
+        for path in result.outputs:
+            console.print(f"{result.stage:<10}{path}", highlight=False, markup=False, soft_wrap=True)
     if any(result.stage == "evaluate" for result in results):
         for line in accuracy_lines(read_accuracy(settings)):
-            console.print(line, highlight=False)
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.callback()

@@ -35,6 +35,8 @@ class Ingest(_Section):
 
     granules: Path | None = Field(None, description="folder of VNP15A2H granules; none: Italy is simulated")
     grid: str = Field("epsg3035-1km", description="one of " + ", ".join(GRID_NAMES))
+    shard: Count = Field(512, description="cells along y and x of a shard: one task, one object per output")
+    chunk: Count = Field(128, description="cells along y and x of a chunk, the least that a reader decodes")
     qc: Literal["strict", "standard", "loose"] = Field("standard", description="which observations count as valid")
     min_valid_share: Share = Field(0.25, description="least share of a cell's source pixels that must be valid")
     max_missing_share: Share = Field(0.25, description="share of missing or bad granules above which nothing is done")
@@ -45,6 +47,12 @@ class Ingest(_Section):
         if name not in GRID_NAMES:
             raise ValueError(f"unknown grid {name!r}: choose one of {', '.join(GRID_NAMES)}")
         return name
+
+    @model_validator(mode="after")
+    def _whole_chunks(self) -> "Ingest":
+        if self.shard % self.chunk:
+            raise ValueError(f"shard = {self.shard} is no multiple of chunk = {self.chunk}")
+        return self
 
 
 class Reference(_Section):

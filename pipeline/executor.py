@@ -9,6 +9,7 @@ from distributed import Client, Future, LocalCluster, as_completed
 
 from pipeline.errors import UserError
 
+CONNECT_TIMEOUT = "10s"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -64,7 +65,7 @@ class OnDask:
         threads = sum(self._client.nthreads().values())
         if threads == 0:
             raise UserError(f"the Dask cluster {self._address} has no workers: start some first")
-        futures = as_completed()
+        futures = as_completed(loop=self._client.loop)
 
         def submit_next() -> None:
             for item in waiting:
@@ -92,10 +93,10 @@ def open_client(scheduler: str) -> Client:
     """Connect to the Dask scheduler at `scheduler`, such as tcp://127.0.0.1:8786.
 
     Raises:
-        UserError: nothing answers there within ten seconds.
+        UserError: nothing answers there in time.
     """
     try:
-        return Client(scheduler, timeout="10s", set_as_default=False)
+        return Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise UserError(
             f"no Dask scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, "

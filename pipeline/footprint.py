@@ -38,10 +38,10 @@ def footprint(geobox: GeoBox, tile: Tile) -> Footprint | None:
         return None
     rows, columns = window
     x, y = np.meshgrid(np.arange(columns.start, columns.stop) + 0.5, np.arange(rows.start, rows.stop) + 0.5)
-    x, y = tile.geobox().transform * (x, y)
+    x, y = tile.geobox().transform @ (x, y)
     if geobox.crs != SINUSOIDAL:
         x, y = SINUSOIDAL.transformer_to_crs(geobox.crs)(x, y)
-    column, row = ~geobox.transform * (x, y)
+    column, row = ~geobox.transform @ (x, y)
     ny, nx = geobox.shape
     within = ((row >= 0) & (row < ny) & (column >= 0) & (column < nx)).ravel()  # points beyond the horizon are inf
     positions = np.flatnonzero(within)
@@ -56,7 +56,7 @@ def _window(geobox: GeoBox, tile: Tile) -> tuple[slice, slice] | None:
     # with many points along the edges: straight edges bend between projections
     extent = geobox.extent.to_crs(SINUSOIDAL, resolution=10 * abs(geobox.transform.a)).boundingbox
     to_pixel = ~tile.geobox().transform
-    (left, top), (right, bottom) = to_pixel * (extent.left, extent.top), to_pixel * (extent.right, extent.bottom)
+    (left, top), (right, bottom) = to_pixel @ (extent.left, extent.top), to_pixel @ (extent.right, extent.bottom)
     rows = slice(max(0, int(top) - _MARGIN), min(TILE_PIXELS, int(bottom) + 1 + _MARGIN))
     columns = slice(max(0, int(left) - _MARGIN), min(TILE_PIXELS, int(right) + 1 + _MARGIN))
     return None if rows.start >= rows.stop or columns.start >= columns.stop else (rows, columns)

@@ -1,7 +1,6 @@
 """The target grid: one immutable object that says which cells there are and how they are cut into shards."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -31,8 +30,6 @@ _GRIDS: Final[dict[str, tuple[CRS, float, int]]] = {
     "sinusoidal-463m": (SINUSOIDAL, _SIN_PIXEL, 20),
 }
 GRID_NAMES: Final = tuple(_GRIDS)
-SHARD: Final = 512  # cells along y and x: one task, one object per output
-CHUNK: Final = 128
 
 
 @dataclass(frozen=True, order=True)
@@ -52,8 +49,8 @@ class Grid:
 
     name: str
     geobox: GeoBox
-    shard: int = SHARD
-    chunk: int = CHUNK
+    shard: int
+    chunk: int
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -77,13 +74,6 @@ class Grid:
     def shard_geobox(self, shard: Shard) -> GeoBox:
         """The `GeoBox` of one shard."""
         return self.geobox[self.window(shard)]
-
-    def blocks(self, shard: Shard) -> Iterator[tuple[slice, slice]]:
-        """Windows of the chunks within a shard: pieces that bound memory without a shard having two writers."""
-        rows, columns = self.window(shard)
-        for y in range(rows.start, rows.stop, self.chunk):
-            for x in range(columns.start, columns.stop, self.chunk):
-                yield slice(y, min(y + self.chunk, rows.stop)), slice(x, min(x + self.chunk, columns.stop))
 
 
 @lru_cache(maxsize=8)
@@ -115,7 +105,7 @@ def project(geometry: BaseGeometry, source: CRS, target: CRS) -> BaseGeometry:
     return transform(geometry, source.transformer_to_crs(target), interleaved=False)
 
 
-def make_grid(name: str, outline: BaseGeometry) -> Grid:
+def make_grid(name: str, outline: BaseGeometry, shard: int, chunk: int) -> Grid:
     """The grid `name` over a region, its edges widened to whole multiples so that years and resolutions align.
 
     EPSG:3035 grids are aligned to the European 1 km reference grid; sinusoidal ones to the tiles' pixels.
@@ -123,6 +113,8 @@ def make_grid(name: str, outline: BaseGeometry) -> Grid:
     Args:
         name: one of `GRID_NAMES`.
         outline: the region in longitude and latitude.
+        shard: cells along y and x of a shard, a multiple of `chunk`.
+        chunk: cells along y and x of a chunk.
 
     Raises:
         UserError: there is no grid of that name.
@@ -137,7 +129,7 @@ def make_grid(name: str, outline: BaseGeometry) -> Grid:
     y0, y1 = np.floor(bottom / step), np.ceil(top / step)
     affine = Affine(cell, 0, x0 * step, 0, -cell, y1 * step)
     rows, columns = int(y1 - y0) * multiple, int(x1 - x0) * multiple
-    return Grid(name, GeoBox((rows, columns), affine, crs))
+    return Grid(name, GeoBox((rows, columns), affine, crs), shard, chunk)
 
 
 def inside(geobox: GeoBox, outline: BaseGeometry) -> np.ndarray:

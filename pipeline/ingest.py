@@ -69,9 +69,10 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
     outline = read_outline(config.region.outline)
-    grid = make_grid(config.ingest.grid, outline)
+    grid = make_grid(config.ingest.grid, outline, config.ingest.shard, config.ingest.chunk)
     stock = take_stock(config, tiles_touching(outline), reporter)
-    how = (config.year, config.ingest.qc, config.ingest.min_valid_share, layout.spatial_attributes(grid.geobox))
+    cells = (layout.spatial_attributes(grid.geobox), grid.shard, grid.chunk)
+    how = (config.year, config.ingest.qc, config.ingest.min_valid_share, cells)
     mark = fingerprint(STAGE, VERSION, how, stock.digests, stock.bad, stock.missing)
     facts = {
         "granules": len(stock.granules),

@@ -92,7 +92,7 @@ def reference_to_geotiff(config: Config, target: Path, reporter: Reporter | None
     if source is None:
         raise UserError("no reference map is given: name one with --input.")
     eucropmap.check(source)
-    grid = make_grid(config.ingest.grid, read_outline(config.region.outline))
+    grid = make_grid(config.ingest.grid, read_outline(config.region.outline), config.ingest.shard, config.ingest.chunk)
     season = np.full(grid.shape, UNUSED, np.uint8)
 
     def work(shard: Shard) -> None:

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from model import JointClustering, TrainingDiverged
 from pipeline import figures, layout, stores
 from pipeline.config import Config
@@ -36,6 +38,7 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
     record = read_record(folder)
     if record is not None and record["fingerprint"] == mark:
         return StageResult(STAGE, False, (folder,), record["facts"])
+    torch.set_num_threads(1)  # measured: on networks this small a second thread costs more than it brings
     series = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter)
     estimator = make_estimator(config)
     with reporter.track("train", config.training.pretrain_epochs + config.training.iterations) as task:

@@ -1,0 +1,32 @@
+"""One small country for the whole session, and one finished run of it that tests may read but not change."""
+
+from pathlib import Path
+
+import pytest
+from small_country import make_country, small_config
+
+from pipeline.config import Config
+from pipeline.executor import InProcess
+from pipeline.progress import Silent
+from pipeline.run import run
+
+
+@pytest.fixture(scope="session")
+def country(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("country") / "small"
+    make_country(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(country: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Shards of 16 cells, so that the country has nine of them."""
+    config = small_config(country, tmp_path_factory.mktemp("finished"), ingest__shard=16, ingest__chunk=8)
+    run(config, InProcess(), Silent())
+    return config
+
+
+@pytest.fixture
+def config(country: Path, tmp_path: Path) -> Config:
+    """The small country with an output folder of the test's own."""
+    return small_config(country, tmp_path / "out", ingest__shard=16, ingest__chunk=8)

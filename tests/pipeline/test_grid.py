@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from rasterio.transform import from_origin
+from shapely.geometry import box
+
+from pipeline.config import DATA
+from pipeline.errors import UserError
+from pipeline.footprint import footprint, tiles_touching
+from pipeline.grid import GRID_NAMES, Grid, Shard, inside, make_grid, read_outline
+from pipeline.sources.sinusoidal import TILE_SIZE, Tile
+
+ITALY = read_outline(DATA / "italy_ne10m.geojson")
+
+
+# Corners of the four tiles, and of three tiles of real files, to the six decimals that StructMetadata prints.
+@pytest.mark.parametrize(
+    ("name", "upper_left", "lower_right"),
+    [
+        ("h18v04", "(0.000000,5559752.598333)", "(1111950.519667,4447802.078667)"),
+        ("h18v05", "(0.000000,4447802.078667)", "(1111950.519667,3335851.559000)"),
+        ("h19v04", "(1111950.519667,5559752.598333)", "(2223901.039333,4447802.078667)"),
+        ("h19v05", "(1111950.519667,4447802.078667)", "(2223901.039333,3335851.559000)"),
+        ("h18v09", "(0.000000,-0.000000)", "(1111950.519667,-1111950.519667)"),
+        ("h11v05", "(-7783653.637667,4447802.078667)", None),
+        ("h10v04", "(-8895604.157333,5559752.598333)", None),
+    ],
+)
+def test_tile_corners(name, upper_left, lower_right):
+    tile = Tile.parse(name)
+    printed = [f"({x:.6f},{y:.6f})".replace("-0.000000", "0.000000") for x, y in (tile.upper_left, tile.lower_right)]
+    assert printed[0] == upper_left.replace("-0.000000", "0.000000")
+    assert lower_right is None or printed[1] == lower_right
+
+
+def test_no_such_tile():
+    with pytest.raises(ValueError, match="h36v04"):
+        Tile.parse("h36v04")
+    with pytest.raises(ValueError, match="tile name"):
+        Tile.parse("18v04")
+
+
+def test_italy_needs_four_tiles():
+    assert [str(tile) for tile in tiles_touching(ITALY)] == ["h18v04", "h18v05", "h19v04", "h19v05"]
+
+
+def test_1km_grid_is_aligned_to_the_european_reference_grid():
+    grid = make_grid("epsg3035-1km", ITALY, 512, 128)
+    a = grid.geobox.transform
+    assert (a.a, a.e) == (1000, -1000)
+    assert a.c % 1000 == 0
+    assert a.f % 1000 == 0
+
+
+@pytest.mark.parametrize(("name", "pixels"), [("sinusoidal-463m", 1), ("sinusoidal-927m", 2)])
+def test_sinusoidal_grids_nest_in_the_tiles(name, pixels):
+    a = make_grid(name, ITALY, 512, 128).geobox.transform
+    cell = pixels * TILE_SIZE / 2400
+    assert a.a == pytest.approx(cell, abs=1e-9)
+    left, top = Tile(18, 4).upper_left
+    for offset in (a.c - left, a.f - top):
+        assert offset / cell == pytest.approx(round(offset / cell), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", GRID_NAMES)
+def test_the_grid_covers_the_region(name):
+    grid = make_grid(name, ITALY, 512, 128)
+    within = inside(grid.geobox, ITALY)
+    area_km2 = within.sum() * grid.geobox.transform.a**2 / 1e6
+    assert area_km2 == pytest.approx(301_000, rel=0.01)
+    assert not within[0].any() and not within[-1].any()
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 8), st.integers(1, 16))
+def test_shards_cover_every_cell_once(rows, columns, chunks, chunk):
+    grid = Grid("any", GeoBox((rows, columns), from_origin(0, 0, 1, 1), "EPSG:3035"), chunks * chunk, chunk)
+    count = np.zeros(grid.shape, int)
+    for shard in grid.shards:
+        count[grid.window(shard)] += 1
+        assert grid.shard_geobox(shard).shape == count[grid.window(shard)].shape
+    assert (count == 1).all()
+
+
+def test_a_shard_outside_is_refused():
+    grid = make_grid("epsg3035-1km", ITALY, 512, 128)
+    with pytest.raises(ValueError, match="y9x0"):
+        grid.window(Shard(9, 0))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"type": "FeatureCollection", "features": []}', '{"type": "Point", "coordinates": [1, 2]}']
+)
+def test_an_outline_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "outline.geojson").write_text(content)
+    with pytest.raises(UserError, match=r"outline\.geojson"):
+        read_outline(tmp_path / "outline.geojson")
+
+
+def test_an_outline_may_be_a_bare_polygon(tmp_path):
+    path = tmp_path / "square.geojson"
+    path.write_text(json.dumps({"type": "Polygon", "coordinates": [[[9, 45], [10, 45], [10, 46], [9, 46], [9, 45]]]}))
+    assert read_outline(path).equals(box(9, 45, 10, 46))
+
+
+def test_every_pixel_falls_into_the_cell_that_holds_its_centre():
+    """Against the projection of single points, on a shard across the seam of h18v04 and h19v04."""
+    grid = make_grid("epsg3035-1km", box(13.1, 41.8, 13.8, 42.3), 512, 128)
+    geobox = grid.geobox
+    rng = np.random.default_rng(0)
+    for tile in (Tile(18, 4), Tile(19, 4)):
+        where = footprint(geobox, tile)
+        assert where is not None
+        width = where.columns.stop - where.columns.start
+        project = tile.geobox().crs.transformer_to_crs(geobox.crs)
+        for k in rng.integers(0, len(where.cells), 50):
+            row, column = divmod(int(where.positions[k]), width)
+            x, y = tile.geobox().transform @ (where.columns.start + column + 0.5, where.rows.start + row + 0.5)
+            x, y = project(x, y)
+            cell_column, cell_row = ~geobox.transform @ (x, y)
+            assert where.cells[k] == int(cell_row) * geobox.shape[1] + int(cell_column)
+
+
+def test_no_pixel_of_the_shard_is_left_out():
+    """Seen from the cells: across the seam every cell gets the pixels that its area holds, four to six of them."""
+    grid = make_grid("epsg3035-1km", box(13.1, 41.8, 13.8, 42.3), 512, 128)
+    n = grid.shape[0] * grid.shape[1]
+    count = np.zeros(n, int)
+    for tile in tiles_touching(box(13, 41, 14, 43)):
+        where = footprint(grid.geobox, tile)
+        if where is not None:
+            count += np.bincount(where.cells, minlength=n)
+    assert count.min() >= 2
+    assert count.mean() == pytest.approx(1000**2 / (TILE_SIZE / 2400) ** 2, rel=0.005)
+
+
+def test_a_tile_far_away_has_no_footprint():
+    assert footprint(make_grid("epsg3035-1km", box(9, 45, 9.2, 45.2), 512, 128).geobox, Tile(19, 5)) is None

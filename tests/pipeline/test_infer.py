@@ -1,0 +1,155 @@
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from distributed import Client, LocalCluster
+from small_country import small_config
+
+from model import JointClustering
+from pipeline import layout, stores
+from pipeline.errors import UserError
+from pipeline.executor import OnDask
+from pipeline.infer import infer
+from pipeline.series import SCALE, mapped_series
+
+OUTPUTS = ("label", "confidence", "fpar_filled", "fill_spread")
+
+
+def objects(store: Path) -> dict[str, str]:
+    """Digest of every chunk object of the store."""
+    found = {}
+    for path in sorted(store.rglob("*")):
+        if path.is_file() and path.name != "zarr.json":
+            found[str(path.relative_to(store))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+@pytest.fixture
+def trained(finished, tmp_path):
+    """The finished cube and model, linked into an output folder of the test's own."""
+    config = small_config(finished.region.outline.parent, tmp_path, ingest__shard=16, ingest__chunk=8)
+    config.year_folder.mkdir(parents=True)
+    for name in ("cube.zarr", "model"):
+        (config.year_folder / name).symlink_to(finished.year_folder / name)
+    return config
+
+
+def test_labels_by_shard_are_labels_in_one_piece(finished):
+    cube, result = stores.open_to_read(finished.cube), stores.open_to_read(finished.map)
+    everything = (slice(0, None), slice(0, None))
+    series, mask = mapped_series(cube, everything)
+    torch.set_num_threads(1)
+    whole = JointClustering.load(finished.model).infer(series)
+    read = {name: layout.array(result, name)[:] for name in OUTPUTS}
+    np.testing.assert_array_equal(read["label"][mask], whole.labels)
+    assert np.abs(read["confidence"][mask] / SCALE - whole.proba.max(axis=1)).max() <= 0.5 / SCALE + 1e-5
+    filled = np.clip(whole.filled[..., 0], 0, 1)
+    assert np.abs(read["fpar_filled"][:, mask].T / SCALE - filled).max() <= 0.5 / SCALE + 1e-5
+    assert all((values[..., ~mask] == 255).all() for values in read.values())
+
+
+def test_observed_cells_are_untouched_and_nothing_is_left_missing(finished):
+    cube, result = stores.open_to_read(finished.cube), stores.open_to_read(finished.map)
+    mask = layout.array(cube, "mask")[:] == 1
+    fpar, filled, spread = (
+        layout.array(group, name)[:][:, mask]
+        for group, name in ((cube, "fpar"), (result, "fpar_filled"), (result, "fill_spread"))
+    )
+    observed = fpar != 255
+    np.testing.assert_array_equal(filled[observed], fpar[observed])
+    assert filled.max() <= 100
+    assert (spread[observed] == 0).all()
+    assert spread[~observed].max() <= 100
+
+
+def test_a_notebook_reads_the_map(finished):
+    data = xr.open_zarr(finished.map, consolidated=False)
+    assert data.label.attrs["flag_meanings"] == "winter summer"
+    assert data.fpar_filled.dims == ("time", "y", "x")
+    assert float(data.fpar_filled.max()) <= 1
+    assert data.attrs["complete"]
+    assert set(np.unique(data.label.values[~np.isnan(data.label.values)])) == {0, 1}
+
+
+def test_on_dask_the_bytes_are_the_same(finished, trained):
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        assert infer(trained, OnDask(client)).fresh
+    assert objects(trained.map) == objects(finished.map)
+
+
+def test_a_killed_infer_goes_on_and_ends_with_the_same_bytes(finished, trained):
+    """A process is killed with SIGKILL in the middle, several times; what it had finished is not done again."""
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3]); import time\n"
+        "from small_country import small_config; import pipeline.infer as infer, pipeline.stores as stores\n"
+        "write = stores.write_shard\n"
+        "def slowly(*a): write(*a); print('wrote', flush=True); time.sleep(0.02)\n"
+        "stores.write_shard = slowly\n"
+        "config = small_config(Path(sys.argv[1]), Path(sys.argv[2]), ingest__shard=16, ingest__chunk=8)\n"
+        "infer.infer(config)\n"
+    )
+    arguments = [str(finished.region.outline.parent), str(trained.out), str(Path(__file__).parent)]
+    for objects_to_wait_for in (3, 6, 9):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, *arguments],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert process.stdout is not None
+        for _ in range(objects_to_wait_for):
+            assert process.stdout.readline() == b"wrote\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    assert not stores.open_to_read(trained.map).attrs["complete"]
+    with pytest.raises(UserError, match="sitscube infer"):
+        stores.require(trained.map, "infer", "infer")
+    done = objects(trained.map)
+    grid = layout.read_grid(stores.open_to_read(trained.map))
+    left = stores.shards_to_do(trained.map, OUTPUTS, grid)
+    assert 0 < len(left) < len(grid.shards)
+    before = time.time_ns()
+    assert infer(trained).facts["shards"] == len(left)
+    assert objects(trained.map) == objects(finished.map)
+    kept = [name for name in done if (trained.map / name).stat().st_mtime_ns < before]
+    assert len(kept) >= 4 * (len(grid.shards) - len(left))
+    assert not infer(trained).fresh
+
+
+def test_another_model_makes_another_map(trained, finished, tmp_path):
+    assert infer(trained).fresh
+    model = trained.model
+    model.unlink()
+    estimator = JointClustering.load(finished.model)
+    estimator.cluster_centers_[:] = estimator.cluster_centers_ + 0.1
+    estimator.save(model)
+    (model / "training.json").write_text((finished.model / "training.json").read_text())
+    assert infer(trained).fresh
+
+
+def test_without_a_model_the_message_says_what_to_run(trained):
+    trained.model.unlink()
+    with pytest.raises(UserError, match="sitscube train"):
+        infer(trained)
+
+
+def test_a_damaged_model_is_refused(trained, finished):
+    trained.model.unlink()
+    trained.model.mkdir()
+    for path in finished.model.iterdir():
+        (trained.model / path.name).write_bytes(path.read_bytes())
+    weights = trained.model / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match="sitscube train"):
+        infer(trained)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from small_country import WOOD, crop_code, small_config
+
+from pipeline import layout, stores
+from pipeline.errors import UserError
+from pipeline.grid import inside, read_outline
+from pipeline.ingest import ingest
+from pipeline.prepare import prepare
+
+
+def read(config, *names):
+    cube = stores.open_to_read(config.cube)
+    return [layout.array(cube, name)[:] for name in names]
+
+
+def test_counts_means_and_mask_are_exact(finished):
+    fpar, n_observed, mean, mask = read(finished, "fpar", "n_observed", "mean_fpar", "mask")
+    observed = fpar != 255
+    np.testing.assert_array_equal(n_observed, observed.sum(0))
+    some = n_observed > 0
+    expected = np.ma.masked_array(fpar, ~observed).mean(0)
+    np.testing.assert_array_equal(mean[some], np.rint(expected[some]).astype(np.uint8))
+    assert (mean[~some] == 255).all()
+    geobox = layout.read_grid(stores.open_to_read(finished.cube)).geobox
+    x, y = np.meshgrid(*(geobox.coordinates[name].values for name in ("x", "y")))
+    cropland = inside(geobox, read_outline(finished.region.outline)) & (crop_code(x, y) != WOOD) & some
+    np.testing.assert_array_equal(mask, cropland)
+
+
+def test_without_a_reference_the_biome_decides(country, tmp_path):
+    config = small_config(country, tmp_path, reference__path=None)
+    ingest(config)
+    result = prepare(config)
+    assert result.facts["cropland"] == "biome"
+    (share, mask, n_observed) = read(config, "crop_biome", "mask", "n_observed")
+    region = inside(layout.read_grid(stores.open_to_read(config.cube)).geobox, read_outline(config.region.outline))
+    np.testing.assert_array_equal(mask == 1, region & (share >= 50) & (share != 255) & (n_observed > 0))
+    assert 0 < mask.sum() < region.sum()  # there are woods
+
+
+def test_all_cells_of_the_region(country, tmp_path):
+    config = small_config(country, tmp_path, preparation__cropland="all")
+    ingest(config)
+    result = prepare(config)
+    (mask, n_observed) = read(config, "mask", "n_observed")
+    region = inside(layout.read_grid(stores.open_to_read(config.cube)).geobox, read_outline(config.region.outline))
+    np.testing.assert_array_equal(mask == 1, region & (n_observed > 0))
+    assert result.facts["mapped_cells"] == mask.sum()
+
+
+def test_another_rule_prepares_anew_and_the_same_does_nothing(country, tmp_path):
+    config = small_config(country, tmp_path)
+    ingest(config)
+    assert prepare(config).fresh
+    assert not prepare(config).fresh
+    assert prepare(small_config(country, tmp_path, preparation__cropland="all")).fresh
+    assert not ingest(config).fresh
+
+
+def test_without_a_cube_the_message_says_what_to_run(config):
+    with pytest.raises(UserError, match="sitscube ingest"):
+        prepare(config)
+
+
+def test_a_named_reference_that_is_not_there_is_an_error(country, tmp_path):
+    config = small_config(country, tmp_path, reference__path=tmp_path / "none.tif")
+    ingest(config)
+    with pytest.raises(UserError, match=r"none\.tif"):
+        prepare(config)
+
+
+def test_a_region_without_any_cropland_is_said(country, tmp_path):
+    """The granules are all sea: everything is fill."""
+    from datetime import date, timedelta
+
+    from small_country import TILE
+
+    from pipeline.calendar import DAYS_OF_YEAR
+    from pipeline.simulation.granules import granule_name, write_granule
+
+    (tmp_path / "sea").mkdir()
+    for day in DAYS_OF_YEAR:
+        first = date(2018, 1, 1) + timedelta(days=day - 1)
+        write_granule(tmp_path / "sea" / granule_name(TILE, first), TILE, first, {})
+    config = small_config(country, tmp_path / "out", ingest__granules=tmp_path / "sea")
+    ingest(config)
+    with pytest.raises(UserError, match="no cell is left to map"):
+        prepare(config)

@@ -1,0 +1,119 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+from small_country import make_country, small_config
+
+from pipeline import layout, stores
+from pipeline.errors import UserError
+from pipeline.evaluate import evaluate, read_accuracy
+from pipeline.executor import InProcess
+from pipeline.progress import Silent
+from pipeline.publish import publish
+from pipeline.run import run
+
+
+def test_accuracy_counts_the_cells_of_map_and_reference(finished):
+    accuracy = read_accuracy(finished)
+    assert accuracy is not None
+    label = layout.array(stores.open_to_read(finished.map), "label")[:]
+    season = layout.array(stores.open_to_read(finished.reference_grid), "season")[:]
+    both = (label != 255) & (season != 255)
+    expected = [[int((both & (label == k) & (season == s)).sum()) for s in (0, 1)] for k in (0, 1)]
+    assert accuracy["confusion"] == expected
+    assert accuracy["cells"] == both.sum()
+    assert accuracy["overall_accuracy"] == np.trace(expected) / both.sum()
+    assert sum(sum(crop["cells_by_label"]) for crop in accuracy["crops"]) == both.sum()
+    assert sum(map(sum, accuracy["kmeans"]["confusion"])) == both.sum()
+
+
+def test_the_small_country_is_mapped(finished):
+    accuracy = read_accuracy(finished)
+    assert accuracy is not None
+    assert accuracy["overall_accuracy"] > 0.95
+
+
+def test_evaluating_twice_does_nothing(finished):
+    assert not evaluate(finished).fresh
+
+
+def test_the_report_needs_no_network_and_no_other_file(finished):
+    html = (finished.report / "index.html").read_text()
+    assert not re.search(r"(src|href)=[\"'](?!data:)", html)
+    assert "http" not in re.sub(r"data:image/png;base64,[^\"]+", "", html)
+    assert html.count("data:image/png;base64,") == 4
+    assert f"{read_accuracy(finished)['cells']:,} cells" in html
+    assert (finished.report / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_simulated_says_so_everywhere(country, tmp_path):
+    import h5py
+
+    folder = tmp_path / "simulated"
+    make_country(folder)
+    for path in (folder / "granules").iterdir():
+        with h5py.File(path, "r+") as file:
+            file.attrs["Simulated"] = np.bytes_("yes: a test")
+    config = small_config(folder, tmp_path / "out")
+    run(config, InProcess(), Silent())
+    for store in (config.cube, config.map, config.clusters):
+        assert layout.attributes(stores.open_to_read(store))["simulated"] == "yes: a test"
+    assert layout.attributes(stores.open_to_read(config.cube))["source"] == "VNP15A2H.002 (yes: a test)"
+    assert json.loads((config.report / "accuracy.json").read_text())["simulated"] == "yes: a test"
+    assert "<b>Simulated.</b>" in (config.report / "index.html").read_text()
+
+
+def test_the_report_without_a_reference_says_so(country, tmp_path):
+    config = small_config(country, tmp_path, reference__path=None)
+    stages = run(config, InProcess(), Silent())
+    assert "evaluate" not in [result.stage for result in stages]
+    assert "no reference map" in (config.report / "index.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def two_years(tmp_path_factory):
+    """2021 first and 2018 after it."""
+    folder = tmp_path_factory.mktemp("years")
+    out = folder / "out"
+    configs = []
+    for year in (2021, 2018):
+        make_country(folder / str(year), year=year, seed=year)
+        configs.append(small_config(folder / str(year), out, year=year))
+        run(configs[-1], InProcess(), Silent())
+    return configs
+
+
+def test_the_cluster_cube_holds_every_year_in_order(two_years):
+    cube = xr.open_zarr(two_years[0].clusters, consolidated=False, mask_and_scale=False)
+    assert cube.year.values.tolist() == [2018, 2021]
+    for config in two_years:
+        label = layout.array(stores.open_to_read(config.map), "label")[:]
+        np.testing.assert_array_equal(cube.label.sel(year=config.year).values, label)
+    assert cube.attrs["complete"]
+
+
+def test_publishing_again_does_nothing_and_leaves_no_strays(two_years):
+    assert not publish(two_years[0]).fresh
+    assert {path.name for path in two_years[0].region_folder.iterdir()} == {"2018", "2021", "clusters.zarr"}
+
+
+def test_another_grid_is_refused_and_the_cube_kept(two_years, tmp_path):
+    year = two_years[1]
+    other = small_config(
+        year.region.outline.parent, year.out, year=2022, ingest__grid="sinusoidal-927m", ingest__granules=tmp_path
+    )
+    import shutil
+    from datetime import date
+
+    from small_country import TILE
+
+    from pipeline.simulation.granules import granule_name  # the granules of 2018, stamped 2022
+
+    for path in year.granules.iterdir():
+        day = int(path.name[14:17])
+        shutil.copy(path, tmp_path / granule_name(TILE, date.fromordinal(date(2022, 1, 1).toordinal() + day - 1)))
+    with pytest.raises(UserError, match="another --out"):
+        run(other, InProcess(), Silent())
+    assert xr.open_zarr(year.clusters, consolidated=False).year.values.tolist() == [2018, 2021]
