@@ -1,5 +1,6 @@
 """The flow `annual_map`: every stage of a year as one Prefect task, in sequence, on a Dask cluster."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def annual_map(
         workers: of the local cluster.
     """
     logger = get_run_logger()
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # comings and goings of workers are on the dashboard
     try:
         config = load_config(
             config_file, year=year, out=out, ingest__granules=granules, reference__path=reference,

@@ -1,4 +1,7 @@
-"""The command line: `sitscube run`, `sitscube STAGE`, `sitscube config`."""
+"""The command line: `sitscube run`, `sitscube STAGE`, `sitscube config`.
+
+The stages are imported where they run: with them come torch and Dask, which `sitscube --help` need not wait for.
+"""
 
 import json
 import logging
@@ -12,12 +15,7 @@ from rich.console import Console
 
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
-from pipeline.evaluate import accuracy_lines, read_accuracy
-from pipeline.executor import open_executor
 from pipeline.progress import Terminal
-from pipeline.reference import reference_to_geotiff
-from pipeline.run import planned, run_stage
-from pipeline.stage import StageResult
 
 HELP = """\
 Turn a year of satellite observations of a country into a gap-free cube and a map of what grew where, unlabelled.
@@ -72,7 +70,7 @@ def run_all(
         reference__path=reference, training__iterations=iterations, training__sample_pixels=sample_pixels,
         training__w_gen=w_gen, cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
-    _work(settings, planned(settings))
+    _work(settings, None)
 
 
 @app.command()
@@ -161,6 +159,8 @@ def reference(
     config: File = None,
 ) -> None:
     """Reduce a crop map to seasons on the grid: 0 winter, 1 summer, 255 not used."""
+    from pipeline.reference import reference_to_geotiff
+
     reporter = Terminal()
     settings = load_config(config, ingest__grid=grid, reference__path=source)
     reporter.message(f"wrote {reference_to_geotiff(settings, target, reporter)}")
@@ -178,25 +178,25 @@ def config_schema() -> None:
     sys.stdout.write(json.dumps(Config.model_json_schema(), indent=1) + "\n")
 
 
-def _work(settings: Config, stages: list[str]) -> None:
+def _work(settings: Config, stages: list[str] | None) -> None:
+    """Do the given stages, or all that the configuration plans, and say what was written."""
+    from pipeline.evaluate import accuracy_lines, read_accuracy
+    from pipeline.executor import open_executor
+    from pipeline.run import planned, run_stage
+
     reporter = Terminal()
     with open_executor(settings.cluster.scheduler, settings.cluster.workers) as (executor, dashboard):
         if dashboard:
             reporter.message(f"Dask dashboard: {dashboard}")
-        results = [run_stage(name, settings, executor, reporter) for name in stages]
-    summary(settings, results, reporter.console)
-
-
-def summary(settings: Config, results: list[StageResult], console: Console) -> None:
-    """Say what was written and how good it is."""
+        results = [run_stage(name, settings, executor, reporter) for name in stages or planned(settings)]
     if not any(result.fresh for result in results):
-        console.print("Nothing to do: all of this is finished, with the same configuration and inputs.")
+        reporter.message("Nothing to do: all of this is finished, with the same configuration and inputs.")
     for result in results:
         for path in result.outputs:
-            console.print(f"{result.stage:<10}{path}", highlight=False, markup=False, soft_wrap=True)
+            reporter.message(f"{result.stage:<10}{path}")
     if any(result.stage == "evaluate" for result in results):
         for line in accuracy_lines(read_accuracy(settings)):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            reporter.message(line)
 
 
 @app.callback()

@@ -86,7 +86,8 @@ class OnDask:
                 submit_next()
                 yield outcome
         finally:
-            self._client.cancel(list(running))
+            if running:
+                self._client.cancel(list(running))
 
 
 def open_client(scheduler: str) -> Client:
