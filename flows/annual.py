@@ -1,6 +1,5 @@
 """The flow `annual_map`: every stage of a year as one Prefect task, in sequence, on a Dask cluster."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ def stage_task(name: str, config: Config, executor: Executor) -> State[Any]:
     """Do one stage; a failure that a user can mend is a message, not a traceback."""
     try:
         result = run_stage(name, config, executor, Log(get_run_logger()))
-    except UserError as error:
+    except (UserError, OSError) as error:
         return Failed(message=str(error))
-    return Completed(message="done" if result.fresh else "nothing to do", data=result.facts)
+    return Completed(message="done" if result.fresh else "nothing to do", data=result.outputs)
 
 
 @flow(name="annual_map", persist_result=False)
@@ -50,7 +49,6 @@ def annual_map(
         workers: of the local cluster.
     """
     logger = get_run_logger()
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # comings and goings of workers are on the dashboard
     try:
         config = load_config(
             config_file, year=year, out=out, ingest__granules=granules, reference__path=reference,
@@ -58,10 +56,15 @@ def annual_map(
         )  # fmt: skip
         with open_executor(config.cluster.scheduler or "local", config.cluster.workers) as (executor, dashboard):
             logger.info("Dask dashboard: %s", dashboard)
+            written: dict[str, Any] = {}
             for name in planned(config):
                 state = stage_task(name, config, executor, return_state=True)
                 if state.is_failed():
                     return Failed(message=f"{name}: {state.message}")
+                written[name] = state.result()
+        for name, paths in written.items():
+            for path in paths:
+                logger.info("%s: %s", name, path)
         for line in accuracy_lines(read_accuracy(config)):
             logger.info(line)
     except UserError as error:

@@ -1,5 +1,6 @@
 """Where shards are worked on: in this process, or on a Dask cluster in a bounded window of futures."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def open_executor(scheduler: str | None, workers: int) -> Iterator[tuple[Executo
     Yields:
         The executor and the dashboard's address (None in process).
     """
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # comings and goings of workers are on the dashboard
     if scheduler is None:
         yield InProcess(), None
     elif scheduler == "local":

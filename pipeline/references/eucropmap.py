@@ -95,7 +95,7 @@ def majority(path: Path, geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
         crs = CRS(source.crs)
         left, bottom, right, top = geobox.extent.to_crs(crs, resolution=10 * abs(geobox.transform.a)).boundingbox
         to_cell = ~source.transform
-        (c0, r0), (c1, r1) = to_cell * (left, top), to_cell * (right, bottom)
+        (c0, r0), (c1, r1) = to_cell @ (left, top), to_cell @ (right, bottom)
         rows = range(max(0, int(r0) - 1), min(source.height, int(r1) + 2), _STRIP)
         columns = range(max(0, int(c0) - 1), min(source.width, int(c1) + 2), _STRIP)
         for row in rows:
@@ -131,9 +131,9 @@ def _cells(
         outside = ((i < 0) | (i >= ny))[:, None] | ((j < 0) | (j >= nx))[None, :]
         return np.where(outside, -1, flat)[known]
     r, c = np.nonzero(known)
-    x, y = transform * (c + column + 0.5, r + row + 0.5)
+    x, y = transform @ (c + column + 0.5, r + row + 0.5)
     x, y = crs.transformer_to_crs(geobox.crs)(x, y)
-    cell_x, cell_y = to_cell * (x, y)
+    cell_x, cell_y = to_cell @ (x, y)
     within = (cell_x >= 0) & (cell_x < nx) & (cell_y >= 0) & (cell_y < ny)
     flat = np.full(len(r), -1, np.int64)
     flat[within] = cell_y[within].astype(np.int64) * nx + cell_x[within].astype(np.int64)
