@@ -1,0 +1,51 @@
+"""The losses of the method (Eqs 4, 5, 7, 8, 9 of the paper), summed over dates and channels, averaged over a batch."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+
+def _observed_square_error(target: Tensor, estimate: Tensor, m: Tensor) -> Tensor:
+    error = torch.where(m != 0, target - estimate, 0)  # never the product m * error: a missing cell may hold NaN
+    return error.square().sum() / target.shape[0]
+
+
+def prediction_loss(x: Tensor, x_hat: Tensor, m: Tensor) -> Tensor:
+    """L_pre (Eq 4): squared error of the generator on observed cells; x, x_hat, m (B, T, C), scalar."""
+    return _observed_square_error(x, x_hat, m)
+
+
+def reconstruction_loss(x_tilde: Tensor, reconstruction: Tensor, m: Tensor) -> Tensor:
+    """L_rec (Eq 7): squared error of the autoencoder on observed cells; x_tilde, m (B, T, C), scalar.
+
+    `reconstruction` has the same number of elements: (B, T, C) or (B, T * C).
+    """
+    return _observed_square_error(x_tilde, reconstruction.view_as(x_tilde), m)
+
+
+def cluster_loss(p: Tensor, q: Tensor) -> Tensor:
+    """L_clu (Eq 5): Kullback-Leibler divergence of the assignment q from the target p, both (B, K), scalar.
+
+    A mean over the batch: the literal sum over all series makes the other terms vanish.
+    """
+    q = q.clamp_min(torch.finfo(q.dtype).tiny)
+    return (torch.xlogy(p, p) - p * q.log()).sum() / q.shape[0]
+
+
+def discriminator_loss(logits: Tensor, m: Tensor) -> Tensor:
+    """L_dis (Eq 8): cross entropy of the discriminator's logits against the mask, both (B, T, C), scalar."""
+    return torch.where(m != 0, softplus(-logits), softplus(logits)).sum() / logits.shape[0]
+
+
+def generator_loss(logits: Tensor, m: Tensor, form: str = "paper") -> Tensor:
+    """L_gen: what the generator gains by passing imputed cells for observed ones; logits and m (B, T, C), scalar.
+
+    form "paper": (1 - M) log(1 - D), Eq 9 as printed; "nonsaturating": -(1 - M) log D, as CRLI's code does.
+    """
+    if form == "paper":
+        per_cell = -softplus(logits)
+    elif form == "nonsaturating":
+        per_cell = softplus(-logits)
+    else:
+        raise ValueError(f'generator_loss: form is {form!r}; it must be "paper" or "nonsaturating"')
+    return torch.where(m != 0, 0, per_cell).sum() / logits.shape[0]

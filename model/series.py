@@ -1,0 +1,75 @@
+"""Arrays of time series as users hold them: checked, scaled, and filled by their mean."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+FloatArray = NDArray[np.float32]
+
+
+def as_series(X: Any) -> FloatArray:
+    """X as float32 (n, T, C), NaN = missing; (n, T) becomes C = 1. ValueError on infinite values and other shapes."""
+    values = np.asarray(X)
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"X has dtype {values.dtype}; it must hold numbers, with NaN where an observation is missing")
+    if values.ndim not in (2, 3) or 0 in values.shape[1:]:
+        raise ValueError(f"X has shape {values.shape}; it must be (n, T) or (n, T, C) with at least one date")
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused below
+        series: FloatArray = values.astype(np.float32, copy=False)
+    if np.isinf(series).any():
+        index = tuple(int(i) for i in np.argwhere(np.isinf(series))[0])
+        raise ValueError(f"X[{', '.join(map(str, index))}] is {values[index]}; mark missing observations with NaN")
+    return series[:, :, None] if series.ndim == 2 else series
+
+
+@dataclass(frozen=True)
+class ChannelScaler:
+    """Per channel, the range of the observed training values, which is mapped to [0, 1]."""
+
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, series: FloatArray) -> "ChannelScaler":
+        """Range of every channel of (n, T, C); a channel without any observation raises ValueError."""
+        for channel in range(series.shape[2]):
+            if np.isnan(series[:, :, channel]).all():
+                raise ValueError(f"channel {channel} of X has no observation at all; leave it out")
+        low, high = np.nanmin(series, (0, 1)), np.nanmax(series, (0, 1))
+        return cls(tuple(map(float, low)), tuple(map(float, high)))
+
+    @property
+    def span(self) -> FloatArray:
+        """Width of the range of every channel (C,), 1 for a channel that never varies."""
+        span = np.subtract(self.maximum, self.minimum, dtype=np.float32)
+        return np.where(span > 0, span, np.float32(1))
+
+    def transform(self, series: FloatArray) -> FloatArray:
+        """Data units to the unit range; NaN stays NaN."""
+        return (series - np.asarray(self.minimum, np.float32)) / self.span
+
+    def inverse(self, scaled: FloatArray) -> FloatArray:
+        """The unit range to data units."""
+        return scaled * self.span + np.asarray(self.minimum, np.float32)
+
+
+def observed_and_zeroed(scaled: FloatArray, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Tensors x, with 0 where missing, and m (bool, true = observed), both (n, T, C)."""
+    x = torch.from_numpy(np.ascontiguousarray(scaled)).to(device)
+    m = ~torch.isnan(x)
+    return torch.where(m, x, 0), m
+
+
+def mean_filled(x: Tensor, m: Tensor) -> Tensor:
+    """x (n, T, C) with every gap set to the mean of that series' observed values in the same channel.
+
+    A channel that a series never observed takes the mean of the channel over all series.
+    """
+    count = m.sum(1, keepdim=True)
+    series_mean = x.sum(1, keepdim=True) / count.clamp_min(1)
+    channel_mean = x.sum((0, 1)) / m.sum((0, 1)).clamp_min(1)
+    return torch.where(m, x, torch.where(count > 0, series_mean, channel_mean))

@@ -1,0 +1,261 @@
+"""Algorithm 1: check 6 of the method, the ways of keeping P, and what happens when training goes wrong."""
+
+import copy
+import itertools
+
+import pytest
+import torch
+
+from model import TrainingDiverged, cluster_loss, prediction_loss, reconstruction_loss, target_distribution
+from model.joint_model import JointModel
+from model.options import training_options
+from model.training import JointTraining, TrainingOptions
+
+DEFAULTS = {
+    "preset": "paper",
+    "n_iter": 6,
+    "batch_size": 16,
+    "target_interval": 3,
+    "target_memory": "assignments",
+    "tol": 0.0,
+    "adversarial": "paper",
+    "discriminator_input": "imputed",
+    "w_rec": 1.0,
+    "w_pre": 1.0,
+    "w_clu": 1.0,
+    "w_gen": 1.0,
+    "learning_rate": 0.01,
+    "discriminator_learning_rate": 0.01,
+    "clip_norm": 1.0,
+}
+
+
+def training(progress=lambda report: None, dtype=torch.float32, **changes) -> JointTraining:
+    options = TrainingOptions(**{k: v for k, v in (DEFAULTS | changes).items() if k != "preset"})
+    rng = torch.Generator().manual_seed(3)
+    model = JointModel(9, 1, 2, 5, 5, adversarial=options.w_gen > 0, rng=rng).to(dtype)
+    x = torch.rand(40, 9, 1, generator=rng).to(dtype)
+    m = torch.rand(x.shape, generator=rng) < 0.6
+    with torch.no_grad():
+        z = model.autoencoder.encode(x[:2].flatten(1))
+        model.centres.copy_(z)
+    return JointTraining(model, torch.where(m, x, 0), m, options, rng, progress)
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(before, after):
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_check_6_each_step_leaves_the_other_networks_as_they_were():
+    run = training()
+    survey = run._update_target(None)
+    before = weights(run.model)
+    take_step, after_steps = run._step, []
+
+    def watched(loss, optimiser):
+        done = take_step(loss, optimiser)
+        after_steps.append(weights(run.model))
+        return done
+
+    run._step = watched
+    run._iterate(torch.arange(16), survey)
+    discriminator_step, generator_step = (changed(a, b) for a, b in itertools.pairwise([before, *after_steps]))
+    own = {name for name in before if name.startswith("discriminator.")}
+    assert discriminator_step == own
+    assert generator_step
+    assert not generator_step & own
+    assert {name.split(".")[0] for name in generator_step} == {"generator", "autoencoder", "centres"}
+
+
+def test_one_iteration_is_gradient_descent_on_the_weighted_sum_of_the_losses():
+    names = ("w_pre", "w_rec", "w_clu")
+    for chosen in names:
+        run = training(dtype=torch.float64, clip_norm=0, w_gen=0.0, **{n: 2.0 * (n == chosen) for n in names})
+        survey = run._update_target(None)
+        model, rows = copy.deepcopy(run.model), torch.arange(16)
+        x, m = run.x[rows], run.m[rows]
+        out = model(x, m)
+        p = target_distribution(out.q, survey.cluster_sizes)
+        loss = {
+            "w_pre": prediction_loss(x, out.x_hat, m),
+            "w_rec": reconstruction_loss(out.x_tilde, model.autoencoder.decode(out.z), m),
+            "w_clu": cluster_loss(p, out.q),
+        }[chosen]
+        parameters = model.clustering_parameters()
+        gradients = torch.autograd.grad(2 * loss, parameters, allow_unused=True)
+        run._iterate(rows, survey)
+        for parameter, gradient, result in zip(parameters, gradients, run.model.clustering_parameters(), strict=True):
+            step = 0 if gradient is None else 0.01 * gradient
+            torch.testing.assert_close(result, parameter - step, rtol=0, atol=1e-13)
+
+
+def test_gradients_are_clipped_to_the_given_norm():
+    free, clipped = training(clip_norm=0, w_gen=0.0), training(clip_norm=1e-3, w_gen=0.0)
+    length = []
+    for run in (free, clipped):
+        survey, before = run._update_target(None), weights(run.model)
+        run._iterate(torch.arange(16), survey)
+        after = weights(run.model)
+        length.append(sum(float((after[n] - before[n]).square().sum()) for n in before) ** 0.5)
+    assert length[0] > 1e-3
+    assert length[1] == pytest.approx(0.01 * 1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("w_gen", [0.0, 1.0])
+def test_check_4_both_ways_of_keeping_the_target_train_the_same_model(w_gen):
+    kept, frozen = (training(target_memory=way, w_gen=w_gen, n_iter=12) for way in ("assignments", "frozen"))
+    kept.run()
+    frozen.run()
+    for name, value in kept.model.state_dict().items():
+        torch.testing.assert_close(frozen.model.state_dict()[name], value, rtol=0, atol=1e-6)
+
+
+def test_frozen_target_does_not_move_between_updates():
+    run = training(target_memory="frozen")
+    survey, rows = run._update_target(None), torch.arange(16)
+    before = survey.assign(rows, run.x[rows], run.m[rows])
+    for _ in range(3):
+        run._iterate(rows, survey)
+    assert torch.equal(survey.assign(rows, run.x[rows], run.m[rows]), before)
+    assert not torch.equal(run.model(run.x[rows], run.m[rows]).q, before)
+
+
+def test_target_updates_come_every_interval_and_report_the_training_set():
+    seen = []
+    run = training(progress=seen.append, n_iter=8, target_interval=3)
+    survey = run.run()
+    assert [update["iteration"] for update in run.updates] == [0, 3, 6, 8]
+    assert [report["step"] for report in seen] == [8]
+    last = run.updates[-1]
+    with torch.no_grad():
+        outcome = run.model(run.x, run.m)
+    assert last["prediction_loss"] == pytest.approx(float(prediction_loss(run.x, outcome.x_hat, run.m)), rel=1e-6)
+    assert last["cluster_sizes"] == torch.bincount(outcome.q.argmax(1), minlength=2).tolist()
+    assert torch.equal(survey.labels, outcome.q.argmax(1))
+    torch.testing.assert_close(survey.cluster_sizes, outcome.q.sum(0))
+    assert last["centre_distance"] == pytest.approx(float(torch.dist(*run.model.centres.detach())), rel=1e-6)
+    assert set(last["losses"]) == {"rec", "pre", "clu", "dis", "gen"}
+    assert run.updates[0]["losses"]["rec"] is None
+    assert run.updates[0]["label_change"] is None
+    assert all(abs(value) > 0 for value in last["losses"].values())
+
+
+def test_tol_stops_when_too_few_labels_change():
+    run = training(n_iter=30, target_interval=3, tol=1.0, w_gen=0.0, learning_rate=1e-9)
+    run.run()
+    assert run.n_iter == 3
+    assert run.updates[-1]["label_change"] == 0
+    never = training(n_iter=30, target_interval=3, tol=0.0, w_gen=0.0, learning_rate=1e-9)
+    never.run()
+    assert never.n_iter == 30
+
+
+def test_without_adversarial_weight_there_is_no_discriminator():
+    run = training(w_gen=0.0)
+    run.run()
+    assert run.model.discriminator is None
+    assert run.updates[-1]["losses"]["dis"] == 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"adversarial": "nonsaturating"}, {"discriminator_input": "merged"}, {"w_gen": 0.1}, {"w_clu": 0.0}]
+)
+def test_options_change_the_training(changes):
+    plain, other = training(), training(**changes)
+    plain.run()
+    other.run()
+    assert changed(weights(plain.model), weights(other.model)) >= {
+        "generator.weight_hh",
+        "autoencoder.encoder.0.weight",
+    }
+
+
+def test_discriminator_learning_rate_is_that_of_the_discriminator_alone():
+    plain, other = training(n_iter=1), training(n_iter=1, discriminator_learning_rate=0.001)
+    plain.run()
+    other.run()
+    start = training().model.state_dict()["discriminator.output.weight"]
+    step, small_step = (run.model.state_dict()["discriminator.output.weight"] - start for run in (plain, other))
+    torch.testing.assert_close(step, 10 * small_step, rtol=1e-3, atol=1e-6)  # Adam's first step is its learning rate
+
+
+def test_a_loss_that_is_not_finite_returns_to_the_last_good_state_at_half_the_learning_rate(caplog):
+    run = training(n_iter=6)
+    healthy = run._iterate
+
+    def poisoned(rows, survey):
+        if run.n_iter == 4:
+            with torch.no_grad():
+                run.model.generator.weight_hh.fill_(float("nan"))
+                run.model.discriminator.output.weight.fill_(float("nan"))
+        return healthy(rows, survey)
+
+    states = {}
+    run._iterate = poisoned
+    run.progress = lambda report: None
+    keep = run._update_target
+
+    def update(before):
+        survey = keep(before)
+        states[run.n_iter] = weights(run.model)
+        return survey
+
+    run._update_target = update
+    undo = run._return_to
+    restored = []
+    run._return_to = lambda *a: (undo(*a), restored.append(weights(run.model)))
+    run.run()
+    assert [(event["event"], event["iteration"]) for event in run.events] == [("loss not finite", 5)]
+    assert not changed(restored[0], states[3])
+    assert run.optimiser.param_groups[0]["lr"] == 0.005
+    assert run.discriminator_optimiser.param_groups[0]["lr"] == 0.005
+    assert all(torch.isfinite(value).all() for value in run.model.state_dict().values())
+    assert "loss not finite at iteration 5" in caplog.text
+
+
+def test_losses_that_are_never_finite_end_in_an_error():
+    run = training(n_iter=100)
+    run._iterate = lambda rows, survey: None
+    with pytest.raises(TrainingDiverged, match=r'11 times.*preset="stable"'):
+        run.run()
+    assert run.n_iter == 11
+
+
+def test_a_diverging_generator_returns_to_the_best_state():
+    run = training(n_iter=9, target_interval=3, w_gen=0.0)
+    healthy, best = run._iterate, {}
+
+    def drifting(rows, survey):
+        losses = healthy(rows, survey)
+        if run.n_iter == 2:
+            best.update(weights(run.model))
+        if run.n_iter == 5:
+            with torch.no_grad():
+                run.model.generator.bias_imp.fill_(50.0)
+        return losses
+
+    run._iterate = drifting
+    update = run._update_target
+    after = {}
+    run._update_target = lambda before: (update(before), after.setdefault(run.n_iter, weights(run.model)))[0]
+    run.run()
+    (event,) = run.events
+    assert (event["event"], event["iteration"]) == ("prediction loss diverged", 6)
+    assert event["prediction_loss"] > 1000
+    assert event["learning_rate"] == 0.005
+    assert not changed(after[6], best)
+    assert run.updates[2]["prediction_loss"] == run.updates[1]["prediction_loss"]
+
+
+def test_presets_fill_only_what_was_left_open():
+    left_open = {"w_gen": None, "discriminator_learning_rate": None, "clip_norm": None}
+    paper = training_options(DEFAULTS | left_open)
+    assert (paper.w_gen, paper.discriminator_learning_rate, paper.clip_norm) == (1.0, 0.01, 10.0)
+    stable = training_options(DEFAULTS | left_open | {"preset": "stable"})
+    assert (stable.w_gen, stable.discriminator_learning_rate, stable.clip_norm) == (0.1, 0.001, 1.0)
+    mixed = training_options(DEFAULTS | left_open | {"preset": "stable", "w_gen": 0.0})
+    assert (mixed.w_gen, mixed.discriminator_learning_rate) == (0.0, 0.001)
