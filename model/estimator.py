@@ -48,6 +48,8 @@ class JointClustering(ClusterMixin, TransformerMixin, BaseEstimator):
     preset : "paper" or "stable".
     adversarial : form of L_gen, "paper" (Eq 9 as printed) or "nonsaturating" (as CRLI's code).
     discriminator_input : "imputed" (X_hat) or "merged" (X_tilde).
+    adversarial_interval : the game of generator and discriminator is played every so many iterations. 1 is the paper;
+        it costs four fifths of an iteration's time.
     w_rec, w_pre, w_clu, w_gen : weights of Eq 10; w_gen = 0 trains without any discriminator.
     learning_rate : of SGD on generator, autoencoder and centres.
     discriminator_learning_rate : of Adam on the discriminator.
@@ -79,6 +81,7 @@ class JointClustering(ClusterMixin, TransformerMixin, BaseEstimator):
         preset: str = "paper",
         adversarial: str = "paper",
         discriminator_input: str = "imputed",
+        adversarial_interval: int = 1,
         w_rec: float = 1.0,
         w_pre: float = 1.0,
         w_clu: float = 1.0,
@@ -102,6 +105,7 @@ class JointClustering(ClusterMixin, TransformerMixin, BaseEstimator):
         self.preset = preset
         self.adversarial = adversarial
         self.discriminator_input = discriminator_input
+        self.adversarial_interval = adversarial_interval
         self.w_rec = w_rec
         self.w_pre = w_pre
         self.w_clu = w_clu

@@ -19,6 +19,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 AT_LEAST_ONE = (
     "n_clusters", "n_iter", "batch_size", "target_interval", "pretrain_epochs", "hidden_size", "embedding_size",
+    "adversarial_interval",
 )  # fmt: skip
 POSITIVE = ("learning_rate", "pretrain_learning_rate", "discriminator_learning_rate")
 NOT_NEGATIVE = ("w_rec", "w_pre", "w_clu", "w_gen", "clip_norm", "tol")

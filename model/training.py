@@ -36,6 +36,7 @@ class TrainingOptions:
     tol: float
     adversarial: str
     discriminator_input: str
+    adversarial_interval: int
     w_rec: float
     w_pre: float
     w_clu: float
@@ -67,7 +68,8 @@ class JointTraining:
         self.updates: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.n_iter = 0
-        self._loss_sum, self._loss_count = torch.zeros(len(LOSSES), device=x.device), 0
+        self._loss_sum = torch.zeros(len(LOSSES), device=x.device)
+        self._loss_count = torch.zeros(len(LOSSES), device=x.device)  # of each loss: the game is not always played
         self._best_prediction_loss = float("inf")
         self._best = self._last_good = self._state()
 
@@ -76,13 +78,13 @@ class JointTraining:
         total = self.options.n_iter
         survey = self._update_target(None)
         while self.n_iter < total:
-            losses = self._iterate(next(self.stream).to(self.x.device), survey)
             self.n_iter += 1
+            losses = self._iterate(next(self.stream).to(self.x.device), survey)
             if losses is None:
                 self._return_from_not_finite()
             else:
                 self._loss_sum += losses
-                self._loss_count += 1
+                self._loss_count += self._losses_of(self.n_iter)
             if self.n_iter % REPORT_EVERY == 0 or self.n_iter == total:
                 shown = {} if losses is None else dict(zip(LOSSES, losses.tolist(), strict=True))
                 self.progress({"phase": "joint", "step": self.n_iter, "total": total, "losses": shown})
@@ -94,9 +96,19 @@ class JointTraining:
 
     # ---- one iteration
 
+    def _is_played(self, iteration: int) -> bool:
+        """Whether the adversarial game, both its steps, is part of an iteration (counted from 1)."""
+        return self.model.discriminator is not None and iteration % self.options.adversarial_interval == 0
+
+    def _losses_of(self, iteration: int) -> Tensor:
+        """Which of LOSSES an iteration computes, as 0 and 1."""
+        played = float(self._is_played(iteration))
+        return self._loss_sum.new_tensor([1, 1, 1, played, played])
+
     def _iterate(self, rows: Tensor, survey: Survey) -> Tensor | None:
         """Both steps on one batch; the losses in the order of LOSSES, or None where something is not finite."""
-        options, discriminator = self.options, self.model.discriminator
+        options = self.options
+        discriminator = self.model.discriminator if self._is_played(self.n_iter) else None
         x, m = self.x[rows], self.m[rows]
         outcome = self.model(x, m)  # one forward pass of the generator serves both steps
         judged = outcome.x_tilde if options.discriminator_input == "merged" else outcome.x_hat
@@ -145,18 +157,18 @@ class JointTraining:
         return survey
 
     def _record(self, survey: Survey, before: Survey | None) -> None:
-        means = (self._loss_sum / max(self._loss_count, 1)).tolist()
+        means, counts = (self._loss_sum / self._loss_count.clamp(min=1)).tolist(), self._loss_count.tolist()
         update = {
             "iteration": self.n_iter,
-            # means over the iterations since the update before; there are none at the first
-            "losses": {name: value if self._loss_count else None for name, value in zip(LOSSES, means, strict=True)},
+            # means over the iterations since the update before that computed them; there are none at the first
+            "losses": {name: mean if n else None for name, mean, n in zip(LOSSES, means, counts, strict=True)},
             "prediction_loss": survey.prediction_loss,
             "label_change": None if before is None else float((survey.labels != before.labels).double().mean()),
             "cluster_sizes": torch.bincount(survey.labels, minlength=len(self.model.centres)).tolist(),
             "centre_distance": smallest_distance(self.model.centres),
         }
         self._loss_sum.zero_()
-        self._loss_count = 0
+        self._loss_count.zero_()
         self.updates.append(update)
         log.info("target update %s", update)
 

@@ -85,9 +85,14 @@ class Training(_Section):
     iterations: Count = Field(600, description="of joint training; the paper uses 3000")
     batch_size: Count = 1000
     target_interval: Count = Field(140, description="iterations between two updates of the target distribution")
-    pretrain_epochs: int = Field(100, ge=0)
+    pretrain_epochs: Count = 100
     sample_pixels: Count = Field(20_000, description="pixels drawn for training, spread evenly over the mapped cells")
-    preset: Literal["paper", "stable"] = "paper"
+    preset: Literal["paper", "stable"] = Field(
+        "stable", description="weight of the adversarial loss and the discriminator's learning rate"
+    )
+    adversarial_interval: Count = Field(
+        5, description="the adversarial game is played every so many iterations; the paper: 1, at five times the cost"
+    )
     w_gen: float | None = Field(None, ge=0, description="weight of the adversarial loss; 0: no discriminator")
     device: str = Field("auto", description="auto, cpu or cuda")
 

@@ -66,6 +66,7 @@ def make_estimator(config: Config) -> JointClustering:
         target_interval=training.target_interval,
         pretrain_epochs=training.pretrain_epochs,
         preset=training.preset,
+        adversarial_interval=training.adversarial_interval,
         w_gen=training.w_gen,
         device=training.device,
         random_state=config.seed,
@@ -92,8 +93,9 @@ def save(estimator: JointClustering, folder: Path, record: dict[str, Any]) -> No
 
 def history_lines(history: dict[str, Any]) -> list[dict[str, Any]]:
     """The estimator's history as one flat record a line: pre-training epochs, target updates, and special events."""
+    losses = history["pretraining"]["losses"]
     return (
-        [{"phase": "pretrain", "epoch": epoch, "loss": loss} for epoch, loss in enumerate(history["pretraining"], 1)]
+        [{"phase": "pretrain", "epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, 1)]
         + [{"phase": "joint", **update} for update in history["updates"]]
         + [{"phase": "event", **event} for event in history["events"]]
     )

@@ -20,6 +20,7 @@ DEFAULTS = {
     "tol": 0.0,
     "adversarial": "paper",
     "discriminator_input": "imputed",
+    "adversarial_interval": 1,
     "w_rec": 1.0,
     "w_pre": 1.0,
     "w_clu": 1.0,
@@ -158,7 +159,27 @@ def test_without_adversarial_weight_there_is_no_discriminator():
     run = training(w_gen=0.0)
     run.run()
     assert run.model.discriminator is None
-    assert run.updates[-1]["losses"]["dis"] == 0
+    assert run.updates[-1]["losses"]["dis"] is None
+
+
+def test_the_game_is_played_every_so_many_iterations_and_its_losses_are_means_over_those():
+    moved, shown = [], []
+    run = training(adversarial_interval=3, n_iter=7, target_interval=7, progress=lambda event: None)
+    iterate = run._iterate
+
+    def watched(rows, survey):
+        before = weights(run.model)
+        losses = iterate(rows, survey)
+        moved.append(any(name.startswith("discriminator.") for name in changed(before, weights(run.model))))
+        shown.append(losses)
+        return losses
+
+    run._iterate = watched
+    run.run()
+    assert moved == [False, False, True, False, False, True, False]
+    means = run.updates[-1]["losses"]
+    assert means["dis"] == pytest.approx(float(shown[2][3] + shown[5][3]) / 2)
+    assert means["pre"] == pytest.approx(float(sum(losses[1] for losses in shown)) / 7)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +209,7 @@ def test_a_loss_that_is_not_finite_returns_to_the_last_good_state_at_half_the_le
     healthy = run._iterate
 
     def poisoned(rows, survey):
-        if run.n_iter == 4:
+        if run.n_iter == 5:
             with torch.no_grad():
                 run.model.generator.weight_hh.fill_(float("nan"))
                 run.model.discriminator.output.weight.fill_(float("nan"))
@@ -231,9 +252,9 @@ def test_a_diverging_generator_returns_to_the_best_state():
 
     def drifting(rows, survey):
         losses = healthy(rows, survey)
-        if run.n_iter == 2:
+        if run.n_iter == 3:
             best.update(weights(run.model))
-        if run.n_iter == 5:
+        if run.n_iter == 6:
             with torch.no_grad():
                 run.model.generator.bias_imp.fill_(50.0)
         return losses
