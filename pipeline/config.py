@@ -82,7 +82,7 @@ class Training(_Section):
     """METHOD of the joint network; names as in `model.JointClustering`."""
 
     clusters: int = Field(2, ge=1, description="number of clusters K")
-    iterations: Count = Field(600, description="of joint training; the paper uses 3000")
+    iterations: Count = Field(2000, description="of joint training; the paper uses 3000")
     batch_size: Count = 1000
     target_interval: Count = Field(140, description="iterations between two updates of the target distribution")
     pretrain_epochs: Count = 100
@@ -93,7 +93,10 @@ class Training(_Section):
     adversarial_interval: Count = Field(
         5, description="the adversarial game is played every so many iterations; the paper: 1, at five times the cost"
     )
-    w_gen: float | None = Field(None, ge=0, description="weight of the adversarial loss; 0: no discriminator")
+    w_gen: float | None = Field(
+        None, ge=0, description="weight of the adversarial loss, without one the preset's; 0: no discriminator"
+    )
+    clip_norm: float = Field(10.0, ge=0, description="largest norm of a step's gradient; 0: not clipped")
     device: str = Field("auto", description="auto, cpu or cuda")
 
 

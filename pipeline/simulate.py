@@ -24,7 +24,7 @@ from pipeline.grid import read_outline
 from pipeline.progress import Reporter, Silent
 from pipeline.simulation.composition import Composition, compose
 from pipeline.simulation.cropmap import Strip, map_geobox, map_strip, strips, write_map
-from pipeline.simulation.granules import PARTIAL, granule_name, write_granule
+from pipeline.simulation.granules import granule_name, write_granule
 from pipeline.simulation.observation import empty_layers, observe
 from pipeline.sources.sinusoidal import TILE_PIXELS, Tile
 from pipeline.stage import StageResult
@@ -93,7 +93,7 @@ def simulate(config: Config, executor: Executor = _IN_PROCESS, reporter: Reporte
         reporter: told of progress.
 
     Returns:
-        The granules and the map; not fresh if all of them were there.
+        Folder of the granules, and the map; not fresh if all of them were there.
 
     Raises:
         UserError: the configuration names granules of its own, the outline leaves Italy, or files cannot be written.
@@ -131,7 +131,7 @@ def simulate(config: Config, executor: Executor = _IN_PROCESS, reporter: Reporte
     return StageResult(
         "simulate",
         fresh=bool(missing),
-        outputs=outputs,
+        outputs=(config.granules, *((crop_map,) if crop_map else ())),
         facts={
             "simulated": country.texts[SIMULATED],
             "fingerprint": country.mark,
@@ -167,7 +167,7 @@ def _prepare(outputs: tuple[Path, ...], scratch: Path, mark: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
     for path in outputs:
-        path.with_name(path.name + PARTIAL).unlink(missing_ok=True)
+        path.with_name(f".{path.name}.partial").unlink(missing_ok=True)
         if path.exists() and _mark_of(path) != mark:
             path.unlink()
 
@@ -226,9 +226,7 @@ def _write_crop_map(path: Path, country: Country, scratch: Path, executor: Execu
     write_map(path, geobox, in_order(), country.texts)
 
 
-def _results(
-    executor: Executor, function: Callable[[Item], Result], items: list[Item], name: str
-) -> Iterator[Result]:
+def _results(executor: Executor, function: Callable[[Item], Result], items: list[Item], name: str) -> Iterator[Result]:
     for outcome in executor.run(function, items, name=name):
         if outcome.error is not None:
             raise outcome.error

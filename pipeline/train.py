@@ -68,6 +68,7 @@ def make_estimator(config: Config) -> JointClustering:
         preset=training.preset,
         adversarial_interval=training.adversarial_interval,
         w_gen=training.w_gen,
+        clip_norm=training.clip_norm,
         device=training.device,
         random_state=config.seed,
     )

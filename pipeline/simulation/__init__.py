@@ -1,0 +1,1 @@
+"""A simulated Italy: its landscape, crops, weather and clouds, written in the layouts of the real products."""

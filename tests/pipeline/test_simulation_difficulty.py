@@ -1,0 +1,32 @@
+"""The simulated Italy is as hard as it says: easy with labels, hard without once gaps are filled with the mean."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.executor import open_executor
+from pipeline.simulate import simulate
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "simulation_difficulty.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("year", [2018, 2021, 2022])
+def test_labels_make_it_easy_and_mean_filling_makes_it_hard(year: int, tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("simulation_difficulty", BENCHMARK)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    config = load_config(year=year, out=tmp_path)
+    with open_executor("local", 2) as (executor, _):
+        simulate(config, executor)
+    figures = benchmark.measure(config)
+    assert 0.95 < figures["random forest"] < 0.985
+    assert max(figures["k-means"]) < figures["random forest"] - 0.10
+    assert 0.45 < figures["gaps by season"]["winter"] < 0.65
+    assert 0.05 < figures["gaps by season"]["summer"] < 0.15
+    assert 0.4 < figures["share winter"] < 0.7
+    areas = figures["thousand km2 by region"]
+    assert areas["north"]["summer"] > areas["north"]["winter"]
+    assert areas["south"]["winter"] > 5 * areas["south"]["summer"]
