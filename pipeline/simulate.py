@@ -111,17 +111,19 @@ def simulate(config: Config, executor: Executor = _IN_PROCESS, reporter: Reporte
     }
     crop_map = config.reference_path if config.reference.path is None else None
     outputs = tuple(granules.values()) + ((crop_map,) if crop_map else ())
-    scratch = config.granules / ".scratch"
+    scratch = config.granules.resolve() / ".scratch"  # absolute: workers may run in another folder
     try:
         _prepare(outputs, scratch, country.mark)
         missing = [path for path in outputs if not path.exists()]
         if missing:
             scratch.mkdir()
-            _write_granules({key: path for key, path in granules.items() if path in missing}, country, scratch,
-                            executor, reporter)  # fmt: skip
+            wanted = [key for key, path in granules.items() if path in missing]
+            _write_granules(wanted, country, scratch, executor, reporter)
             if crop_map in missing:
                 _write_crop_map(crop_map, country, scratch, executor, reporter)
-    except (OSError, RasterioIOError) as error:
+    except OSError as error:
+        if error.errno is None and not isinstance(error, RasterioIOError):
+            raise  # no file's: a lost connection to the cluster is an OSError too
         raise UserError(
             f"the simulation cannot write into {config.granules.parent.parent}: {error}. "
             "Make room or give another folder with --out; what is written stays, and running again does the rest."
@@ -181,12 +183,12 @@ def _mark_of(path: Path) -> str | None:
                 return None if value is None else bytes(value).decode()
         with rasterio.open(path) as crop_map:
             return crop_map.tags().get(FINGERPRINT)
-    except (OSError, RasterioIOError):
+    except OSError:
         return None
 
 
 def _write_granules(
-    missing: dict[tuple[Tile, int], Path], country: Country, scratch: Path, executor: Executor, reporter: Reporter
+    missing: list[tuple[Tile, int]], country: Country, scratch: Path, executor: Executor, reporter: Reporter
 ) -> None:
     steps = defaultdict(list)
     for tile, step in missing:
@@ -195,14 +197,13 @@ def _write_granules(
     with reporter.track("landscape", len(bands)) as task:
         for _ in _results(executor, partial(compose_band, country, scratch), bands, "compose"):
             task.advance()
-    folder = next(iter(missing.values()), scratch).parent
     work = [
         Composites(tile, tuple(of_tile[n : n + _STEPS_AT_ONCE]))
         for tile, of_tile in steps.items()
         for n in range(0, len(of_tile), _STEPS_AT_ONCE)
     ]
     with reporter.track("granules", len(missing)) as task:
-        for written in _results(executor, partial(write_composites, country, scratch, folder), work, "granules"):
+        for written in _results(executor, partial(write_composites, country, scratch), work, "granules"):
             task.advance(written)
 
 
@@ -249,8 +250,8 @@ def compose_band(country: Country, scratch: Path, band: Band) -> int:
     return int(pixels.pixel.size)
 
 
-def write_composites(country: Country, scratch: Path, folder: Path, work: Composites) -> int:
-    """Write some granules of a tile from the compositions in the scratch folder.
+def write_composites(country: Country, scratch: Path, work: Composites) -> int:
+    """Write some granules of a tile, beside the scratch folder, from the compositions in it.
 
     Returns:
         How many.
@@ -262,7 +263,7 @@ def write_composites(country: Country, scratch: Path, folder: Path, work: Compos
         for row, pixels in bands.items():
             part = {name: layer[row : row + _BAND_ROWS] for name, layer in layers.items()}
             observe(pixels, part, country.seed, country.year, step, (work.tile.h, work.tile.v, row))
-        path = folder / granule_name(work.tile, days[step])
+        path = scratch.parent / granule_name(work.tile, days[step])
         write_granule(path, work.tile, days[step], layers, attributes=country.texts)
     return len(work.steps)
 

@@ -64,5 +64,5 @@ def test_the_window_bounds_how_many_are_under_way():
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
     monkeypatch.setattr("pipeline.executor.CONNECT_TIMEOUT", "1s")
-    with pytest.raises(UserError, match="tcp://127.0.0.1:9"), open_executor("tcp://127.0.0.1:9", 1):
+    with pytest.raises(UserError, match=r"tcp://127\.0\.0\.1:9"), open_executor("tcp://127.0.0.1:9", 1):
         pass
