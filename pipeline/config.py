@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.errors import UserError
@@ -15,6 +15,8 @@ DATA: Final = Path(__file__).parent / "data"
 ENVIRONMENT: Final = "SITSCUBE_"
 FIRST_YEAR: Final = 2012  # of the VIIRS record
 
+# workers of a cluster need not run where the command does
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -27,13 +29,13 @@ class Region(_Section):
     """What is mapped."""
 
     name: str = Field("italy", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="folder of the outputs")
-    outline: Path = Field(DATA / "italy_ne10m.geojson", description="GeoJSON polygons in WGS 84")
+    outline: AbsolutePath = Field(DATA / "italy_ne10m.geojson", description="GeoJSON polygons in WGS 84")
 
 
 class Ingest(_Section):
     """From granules to the cube."""
 
-    granules: Path | None = Field(None, description="folder of VNP15A2H granules; none: Italy is simulated")
+    granules: AbsolutePath | None = Field(None, description="folder of VNP15A2H granules; none: Italy is simulated")
     grid: str = Field("epsg3035-1km", description="one of " + ", ".join(GRID_NAMES))
     shard: Count = Field(512, description="cells along y and x of a shard: one task, one object per output")
     chunk: Count = Field(128, description="cells along y and x of a chunk, the least that a reader decodes")
@@ -58,7 +60,9 @@ class Ingest(_Section):
 class Reference(_Section):
     """The crop map that the result is compared with."""
 
-    path: Path | None = Field(None, description="EUCROPMAP GeoTIFF; none: the simulated one, if Italy is simulated")
+    path: AbsolutePath | None = Field(
+        None, description="EUCROPMAP GeoTIFF; none: the simulated one, if Italy is simulated"
+    )
 
 
 class Simulation(_Section):
@@ -79,7 +83,7 @@ class Preparation(_Section):
 
 
 class Training(_Section):
-    """METHOD of the joint network; names as in `model.JointClustering`."""
+    """Training of the joint network; names as in `model.JointClustering`."""
 
     clusters: int = Field(2, ge=1, description="number of clusters K")
     iterations: Count = Field(2000, description="of joint training; the paper uses 3000")
@@ -121,7 +125,7 @@ class Config(BaseSettings):
     )
 
     year: int = Field(2018, ge=FIRST_YEAR, le=2100)
-    out: Path = Field(Path("out"), description="folder of all outputs")
+    out: AbsolutePath = Field(Path("out"), description="folder of all outputs")
     seed: int = Field(0, ge=0, description="of sampling and training")
     region: Region = Region()
     ingest: Ingest = Ingest()

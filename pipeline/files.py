@@ -3,6 +3,11 @@
 from pathlib import Path
 
 
+def partial_path(path: Path) -> Path:
+    """Where a file or folder is written before it takes its place; what a killed run leaves there is swept."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file by way of another name, so that it is never met half-written."""
     write_bytes(path, text.encode())
@@ -11,7 +16,7 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file by way of another name, so that it is never met half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
+    beside = partial_path(path)
     try:
         beside.write_bytes(content)
         beside.replace(path)

@@ -53,7 +53,7 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
         try:
             write_bytes(config.report / "map.png", page.map_png)
             write_text(config.report / "index.html", page.html)
-            record = {"fingerprint": mark, "map": map_mark, "configuration": _described(config)}
+            record = {"fingerprint": mark, "map": map_mark, "configuration": config.model_dump(mode="json")}
             write_text(outputs[-1], json.dumps(record, indent=1, sort_keys=True) + "\n")
         except OSError as error:
             raise UserError(f"cannot write into {config.year_folder}: {error.strerror or error}.") from None
@@ -62,8 +62,12 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
 
 
 def _described(config: Config) -> dict[str, Any]:
-    """The configuration without what has no bearing on the result: where and on how many workers it ran."""
-    return config.model_dump(mode="json", exclude={"cluster": True, "out": True})
+    """The configuration without what has no bearing on the result: where files lie, and on how many workers it ran.
+
+    The content of the files has its bearing through the fingerprint of the map.
+    """
+    paths: dict[str, Any] = {"out": True, "region": {"outline"}, "ingest": {"granules"}, "reference": {"path"}}
+    return config.model_dump(mode="json", exclude={"cluster": True, **paths})
 
 
 def _read_run(path: Path) -> dict[str, Any]:

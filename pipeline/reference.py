@@ -11,6 +11,7 @@ from pipeline import layout, stores
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
+from pipeline.files import partial_path
 from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.grid import Grid, Shard, make_grid, read_outline
 from pipeline.progress import Reporter, Silent
@@ -105,7 +106,7 @@ def reference_to_geotiff(config: Config, target: Path, reporter: Reporter | None
 
 def write_geotiff(target: Path, data: np.ndarray, grid: Grid, simulated: str) -> Path:
     """Write a uint8 layer (y, x) as a tiled, compressed GeoTIFF with 255 as no data, whole or not at all."""
-    beside = target.with_name(f".{target.name}.partial")
+    beside = partial_path(target)
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "nodata": 255, "compress": "deflate", "tiled": True}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from pipeline.calendar import composite_dates
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
+from pipeline.files import partial_path
 from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.grid import read_outline
 from pipeline.progress import Reporter, Silent
@@ -169,7 +170,7 @@ def _prepare(outputs: tuple[Path, ...], scratch: Path, mark: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
     for path in outputs:
-        path.with_name(f".{path.name}.partial").unlink(missing_ok=True)
+        partial_path(path).unlink(missing_ok=True)
         if path.exists() and _mark_of(path) != mark:
             path.unlink()
 

@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 
 from pipeline.errors import UserError
+from pipeline.files import partial_path
 from pipeline.grid import Grid, Shard
 from pipeline.layout import SOFTWARE, Axis, Layer, array, attributes, create_layer, create_store
 
@@ -47,7 +48,7 @@ def begin(
         return open_to_write(path)
     try:
         discard(path)
-        beside = path.with_name(f".{path.name}.partial")
+        beside = partial_path(path)
         shutil.rmtree(beside, ignore_errors=True)
         group = create_store(beside, grid, layers, axes, about or {})
         _mark(group, stage, fingerprint, complete=False)

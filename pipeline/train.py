@@ -12,7 +12,7 @@ from pipeline import figures, layout, stores
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
-from pipeline.files import write_bytes, write_text
+from pipeline.files import partial_path, write_bytes, write_text
 from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.progress import Reporter, Silent, Task
 from pipeline.series import sample_series
@@ -49,6 +49,7 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
     facts = {
         "sampled_cells": len(series),
         "iterations": estimator.n_iter_,
+        "adversarial_interval": config.training.adversarial_interval,
         "peaks": [int(peak) for peak in estimator.cluster_peaks_],
         "simulated": layout.attributes(group)["simulated"],
     }
@@ -76,7 +77,7 @@ def make_estimator(config: Config) -> JointClustering:
 
 def save(estimator: JointClustering, folder: Path, record: dict[str, Any]) -> None:
     """Write the model's folder beside the old one and put it in its place; the record goes last."""
-    beside = folder.with_name(f".{folder.name}.partial")
+    beside = partial_path(folder)
     try:
         shutil.rmtree(beside, ignore_errors=True)
         estimator.save(beside)

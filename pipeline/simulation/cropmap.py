@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.files import partial_path
 from pipeline.grid import inside, project
 from pipeline.simulation.geography import EUROPE, LON_LAT
 from pipeline.simulation.landscape import parcels_at
@@ -88,7 +89,7 @@ def write_map(path: Path, geobox: GeoBox, arrays: Iterable[np.ndarray], tags: di
         arrays: the strips' codes from north to south, taken one at a time.
         tags: texts of the file.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_path(path)
     rows, columns = geobox.shape
     layout = {
         "driver": "GTiff", "dtype": "int16", "count": 1, "height": rows, "width": columns, "nodata": NO_DATA,

@@ -81,3 +81,9 @@ def test_key_paths_are_exactly_what_the_file_may_hold():
     flat = {f"{k}.{s}" for k, v in dumped.items() if isinstance(v, dict) for s in v}
     flat |= {k for k, v in dumped.items() if not isinstance(v, dict)}
     assert set(key_paths()) == flat
+
+
+def test_paths_are_absolute_so_that_workers_elsewhere_find_them(toml, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(toml('out = "results"\n[ingest]\ngranules = "granules"'))
+    assert (config.out, config.granules) == (tmp_path / "results", tmp_path / "granules")
