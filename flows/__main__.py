@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, dest="config_file", help="TOML configuration")
     parser.add_argument("--granules", type=Path, help="folder of VNP15A2H granules; without it Italy is simulated")
     parser.add_argument("--reference", type=Path, help="EUCROPMAP GeoTIFF to compare with")
-    parser.add_argument("--iterations", type=int, help="iterations of joint training; the paper uses 3000")
+    parser.add_argument("--iterations", type=int, help="iterations of joint training; 3000 as in the paper")
     parser.add_argument("--scheduler", help="address of a Dask scheduler; default: workers on this machine")
     parser.add_argument("--workers", type=int, help="workers on this machine")
     arguments = parser.parse_args()

@@ -50,7 +50,7 @@ Granules = Annotated[Path | None, typer.Option(help="Folder of VNP15A2H granules
 ReferenceMap = Annotated[Path | None, typer.Option("--reference", help="EUCROPMAP GeoTIFF to compare with.")]
 GridName = Annotated[str | None, typer.Option("--grid", help="epsg3035-1km, sinusoidal-927m or sinusoidal-463m.")]
 Qc = Annotated[str | None, typer.Option(help="Which observations count: strict, standard or loose.")]
-Iterations = Annotated[int | None, typer.Option(help="Iterations of joint training; the paper uses 3000.")]
+Iterations = Annotated[int | None, typer.Option(help="Iterations of joint training; 3000 as in the paper.")]
 SamplePixels = Annotated[int | None, typer.Option(help="Pixels drawn for training.")]
 WGen = Annotated[float | None, typer.Option("--w-gen", help="Weight of the adversarial loss; 0: no discriminator.")]
 Seed = Annotated[int | None, typer.Option(help="Of sampling and training.")]

@@ -86,7 +86,7 @@ class Training(_Section):
     """Training of the joint network; names as in `model.JointClustering`."""
 
     clusters: int = Field(2, ge=1, description="number of clusters K")
-    iterations: Count = Field(2000, description="of joint training; the paper uses 3000")
+    iterations: Count = Field(3000, description="of joint training, as many as the paper's")
     batch_size: Count = 1000
     target_interval: Count = Field(140, description="iterations between two updates of the target distribution")
     pretrain_epochs: Count = 100
