@@ -68,7 +68,11 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
             f"{config.map} and {reference} have no cell in common that is mapped and of a certain season: "
             "is the reference map of another region?"
         )
-    figures = summarise(tally, n_clusters) | {"fingerprint": mark, **_about(reference, layout.attributes(group))}
+    figures = summarise(tally, n_clusters) | {
+        "fingerprint": mark,
+        "map": marks[0],
+        **_about(reference, layout.attributes(group)),
+    }
     try:
         write_text(path, json.dumps(figures, indent=1, sort_keys=True) + "\n")
     except OSError as error:
@@ -77,7 +81,7 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
 
 
 def read_accuracy(config: Config) -> dict[str, Any] | None:
-    """The figures of the last evaluation, or None where there is none."""
+    """The figures of the map as it is now, or None: those of an earlier map do not count."""
     path = accuracy_path(config)
     try:
         figures: dict[str, Any] = json.loads(path.read_text())
@@ -85,7 +89,7 @@ def read_accuracy(config: Config) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): remove it and run `sitscube evaluate`.") from None
-    return figures
+    return figures if figures.get("map") == stores.stage_fingerprint_at(config.map, "infer") else None
 
 
 def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
@@ -134,8 +138,8 @@ def summarise(tally: Tally, n_clusters: int) -> dict[str, Any]:
         "overall_accuracy_matched": joint.matched_accuracy(),
         "confusion": joint.as_json(),
         "seasons": list(SEASON_NAMES),
-        "users_accuracy": joint.users_accuracy() if comparable else None,
-        "producers_accuracy": joint.producers_accuracy() if comparable else None,
+        "users_accuracy": _known(joint.users_accuracy()) if comparable else None,
+        "producers_accuracy": _known(joint.producers_accuracy()) if comparable else None,
         "crops": [
             {"code": code, "name": name, "cells_by_label": [int(v) for v in counts]}
             for (code, name), counts in codes
@@ -147,6 +151,11 @@ def summarise(tally: Tally, n_clusters: int) -> dict[str, Any]:
             "confusion": tally.kmeans.as_json(),
         },
     }
+
+
+def _known(shares: list[float]) -> list[float | None]:
+    """Shares with None for those of no cells: JSON knows no NaN."""
+    return [None if np.isnan(share) else share for share in shares]
 
 
 def _about(reference: Path, attributes: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pipeline.grid import Grid
 
 MISSING: Final = 255  # of every uint8 layer; the default fill value 0 would read as a valid class or a FPAR of zero
 SOFTWARE: Final = "sitscube"
+SIMULATED: Final = "Simulated"  # attribute of granules and tag of maps that are made up: what made them
 _CRS_NAME: Final = "spatial_ref"
 
 

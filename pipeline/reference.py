@@ -79,7 +79,7 @@ def _reduce_shard(shard: Shard, *, path: Path, source: Path) -> None:
 
 def _about(source: Path) -> dict[str, str]:
     with rasterio.open(source) as file:
-        return {"simulated": file.tags().get("SIMULATED", ""), "reference_crs": str(file.crs)}
+        return {"simulated": file.tags().get(layout.SIMULATED, ""), "reference_crs": str(file.crs)}
 
 
 def reference_to_geotiff(config: Config, target: Path, reporter: Reporter | None = None) -> Path:
@@ -115,7 +115,7 @@ def write_geotiff(target: Path, data: np.ndarray, grid: Grid, simulated: str) ->
             transform=grid.geobox.transform, **profile,
         ) as file:  # fmt: skip
             file.write(data, 1)
-            file.update_tags(SIMULATED=simulated)
+            file.update_tags(**{layout.SIMULATED: simulated})
         beside.replace(target)
     except (OSError, rasterio.errors.RasterioError) as error:
         beside.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from pipeline.executor import Executor, InProcess
 from pipeline.files import partial_path
 from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.grid import read_outline
+from pipeline.layout import SIMULATED
 from pipeline.progress import Reporter, Silent
 from pipeline.simulation.composition import Composition, compose
 from pipeline.simulation.cropmap import Strip, map_geobox, map_strip, strips, write_map
@@ -32,13 +33,10 @@ from pipeline.stage import StageResult
 
 VERSION: Final = 1  # of the simulation: to be raised whenever the same configuration would give other bytes
 TILES: Final = (Tile(18, 4), Tile(18, 5), Tile(19, 4), Tile(19, 5))
-SIMULATED: Final = "Simulated"  # attribute and tag of every file
 FINGERPRINT: Final = "SimulationFingerprint"
 _ITALY: Final = box(6.0, 35.0, 19.0, 47.6)  # degrees: where the landscape is defined and the four tiles reach
 _BAND_ROWS: Final = 150
 _STEPS_AT_ONCE: Final = 5  # composites of a tile in one task: its composition is loaded once for all of them
-_IN_PROCESS: Final = InProcess()
-_SILENT: Final = Silent()
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -82,7 +80,7 @@ class Composites:
         return f"{self.tile}-{self.steps[0]:02d}"
 
 
-def simulate(config: Config, executor: Executor = _IN_PROCESS, reporter: Reporter = _SILENT) -> StageResult:
+def simulate(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
     """Write a year of granules into `config.granules` and the crop map to `config.reference_path`.
 
     Files of the same year, seed, outline and map resolution are kept; files of another simulation are replaced, all
@@ -90,7 +88,7 @@ def simulate(config: Config, executor: Executor = _IN_PROCESS, reporter: Reporte
 
     Args:
         config: year, region, simulation and folders.
-        executor: where the work is done.
+        executor: where the work is done; in this process if None.
         reporter: told of progress.
 
     Returns:
@@ -99,6 +97,7 @@ def simulate(config: Config, executor: Executor = _IN_PROCESS, reporter: Reporte
     Raises:
         UserError: the configuration names granules of its own, the outline leaves Italy, or files cannot be written.
     """
+    executor, reporter = executor or InProcess(), reporter or Silent()
     if not config.simulated:
         raise UserError(
             f"ingest.granules is {config.granules}: simulated granules are never put among others. "

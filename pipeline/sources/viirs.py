@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.calendar import DAYS_OF_YEAR
 from pipeline.errors import GranuleError, UserError
+from pipeline.layout import SIMULATED
 from pipeline.sources.sinusoidal import TILE_PIXELS, Tile
 
 NAME: Final = re.compile(r"^(VNP|VJ1|VJ2)15A2H\.A(\d{4})(\d{3})\.(h\d{2}v\d{2})\.(\d{3})\.(\d{13})\.h5$")
@@ -35,7 +36,6 @@ SNOW_ICE: Final = 0b0100_0000
 
 _LAYERS: Final = ("Fpar", "FparLai_QC", "FparExtra_QC")
 _CORNER_TOLERANCE: Final = 0.01  # m: metadata are printed to six decimals
-_SIMULATED: Final = "Simulated"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def check(granule: Granule) -> dict[str, str]:
                     f"{granule}: {name} is {layer.dtype} {layer.shape}, not uint8 ({TILE_PIXELS}, {TILE_PIXELS})"
                 )
         _check_place(granule, file)
-        simulated = file.attrs.get(_SIMULATED, b"")
+        simulated = file.attrs.get(SIMULATED, b"")
         return {"simulated": simulated.decode() if isinstance(simulated, bytes) else str(simulated)}
 
 

@@ -65,6 +65,51 @@ def test_what_is_simulated_says_so_everywhere(country, tmp_path):
     assert "<b>Simulated.</b>" in (config.report / "index.html").read_text()
 
 
+def test_a_simulated_reference_is_called_so(country, finished, tmp_path):
+    import shutil
+
+    import rasterio
+
+    from pipeline.evaluate import accuracy_lines
+
+    assert "(simulated)" not in accuracy_lines(read_accuracy(finished))[0]
+    shutil.copy(country / "reference.tif", tmp_path / "reference.tif")
+    with rasterio.open(tmp_path / "reference.tif", "r+") as file:
+        file.update_tags(Simulated="yes: a test")
+    config = small_config(country, tmp_path / "out", reference__path=tmp_path / "reference.tif")
+    run(config, InProcess(), Silent())
+    assert layout.attributes(stores.open_to_read(config.reference_grid))["simulated"] == "yes: a test"
+    assert "(simulated)" in accuracy_lines(read_accuracy(config))[0]
+
+
+def test_figures_of_an_earlier_map_are_not_shown_for_a_new_one(country, tmp_path):
+    from pipeline.infer import infer
+    from pipeline.train import train
+
+    config = small_config(country, tmp_path)
+    run(config, InProcess(), Silent())
+    other = small_config(country, tmp_path, seed=1)
+    train(other)
+    infer(other)
+    assert read_accuracy(other) is None
+    publish(other)
+    assert "overall accuracy" not in (other.report / "index.html").read_text()
+    assert evaluate(other).fresh
+    publish(other)
+    assert "overall accuracy" in (other.report / "index.html").read_text()
+
+
+def test_a_label_without_cells_has_no_share_in_the_json():
+    from pipeline.accuracy import Confusion
+    from pipeline.evaluate import Tally, summarise
+    from pipeline.references.eucropmap import LEGEND
+
+    seasons = Confusion(np.array([[3, 1], [0, 0]]))
+    figures = summarise(Tally(seasons, seasons, Confusion(np.zeros((2, len(LEGEND)), int))), 2)
+    assert figures["users_accuracy"] == [0.75, None]
+    json.dumps(figures, allow_nan=False)
+
+
 def test_the_report_without_a_reference_says_so(country, tmp_path):
     config = small_config(country, tmp_path, reference__path=None)
     stages = run(config, InProcess(), Silent())
