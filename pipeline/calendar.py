@@ -1,15 +1,35 @@
-"""The eight-day calendar of the MODIS and VIIRS composites: 46 a year, starting at day 1, 9, ..., 361."""
+"""Calendars of composites: eight-day (MODIS and VIIRS), ten-day (Copernicus), monthly. One is the time axis of a cube."""
 
 from datetime import date, timedelta
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
+CalendarName = Literal["eight-day", "ten-day", "monthly"]
 COMPOSITE_DAYS: Final = 8
 DAYS_OF_YEAR: Final = tuple(range(1, 362, COMPOSITE_DAYS))  # first days; the last composite runs into the next year
+_DEKADS_OF_MONTH: Final = 3
+_MONTHS: Final = 12
 
 
-def composite_dates(year: int) -> np.ndarray:
-    """First days of the year's 46 composites, as datetime64[D]."""
-    first = date(year, 1, 1)
-    return np.array([first + timedelta(days=day - 1) for day in DAYS_OF_YEAR], dtype="datetime64[D]")
+def composite_dates(year: int, calendar: CalendarName = "eight-day") -> np.ndarray:
+    """First days of the year's 46 eight-day, 36 ten-day or 12 monthly periods, as datetime64[D].
+
+    Ten-day periods begin on days 1, 11 and 21 of a month; the third lasts to its end.
+    """
+    if calendar == "eight-day":
+        days = [date(year, 1, 1) + timedelta(days=day - 1) for day in DAYS_OF_YEAR]
+    elif calendar == "ten-day":
+        days = [date(year, month, day) for month in range(1, _MONTHS + 1) for day in (1, 11, 21)]
+    else:
+        days = [date(year, month, 1) for month in range(1, _MONTHS + 1)]
+    return np.array(days, dtype="datetime64[D]")
+
+
+def period_of(day: date, calendar: CalendarName) -> int:
+    """Number, from 0, of the period of its year that a day lies in."""
+    if calendar == "eight-day":
+        return (day.timetuple().tm_yday - 1) // COMPOSITE_DAYS
+    if calendar == "ten-day":
+        return _DEKADS_OF_MONTH * (day.month - 1) + min((day.day - 1) // 10, _DEKADS_OF_MONTH - 1)
+    return day.month - 1

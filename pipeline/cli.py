@@ -22,11 +22,14 @@ Turn a year of satellite observations of a country into a gap-free cube and a ma
 
 The stages, each a command of its own, all together in `sitscube run`:
 
-simulate -> ingest -> prepare -> train -> infer -> evaluate -> publish
+simulate | download -> ingest -> prepare -> train -> infer -> evaluate -> publish
 
 Without granules of your own, Italy is simulated: `sitscube run` works as it stands. With them:
 
 sitscube run --year 2018 --granules VNP15A2H/ --reference EUCROPMAP_2018.tif --out out
+
+`sitscube download --year 2018 --granules VNP15A2H/` fetches them with an Earthdata account (EARTHDATA_TOKEN, or
+~/.netrc). GeoTIFF and NetCDF files of other sensors are described under [raster] in a TOML file; deploy/ has examples.
 
 Outputs: OUT/REGION/YEAR/cube.zarr (observations), map.zarr (labels, filled series), model/, report/index.html, and
 OUT/REGION/clusters.zarr (all years). What is finished is never done twice; a run that was stopped goes on where it was.
@@ -47,9 +50,10 @@ Year = Annotated[int | None, typer.Option(help="Year of the observations.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of all outputs.")]
 File = Annotated[Path | None, typer.Option("--config", help="TOML configuration.")]
 Granules = Annotated[Path | None, typer.Option(help="Folder of VNP15A2H granules; without it Italy is simulated.")]
+Target = Annotated[Path | None, typer.Option("--granules", help="Folder to put them in; default: OUT/archive/.")]
 ReferenceMap = Annotated[Path | None, typer.Option("--reference", help="EUCROPMAP GeoTIFF to compare with.")]
-GridName = Annotated[str | None, typer.Option("--grid", help="epsg3035-1km, sinusoidal-927m or sinusoidal-463m.")]
-Qc = Annotated[str | None, typer.Option(help="Which observations count: strict, standard or loose.")]
+GridName = Annotated[str | None, typer.Option("--grid", help="epsg3035-1km, epsg<code>-<size>m, sinusoidal-463m or -927m.")]
+Qc = Annotated[str | None, typer.Option(help="Which observations count: strict, standard, loose or custom.")]
 Iterations = Annotated[int | None, typer.Option(help="Iterations of joint training; 3000 as in the paper.")]
 SamplePixels = Annotated[int | None, typer.Option(help="Pixels drawn for training.")]
 WGen = Annotated[float | None, typer.Option("--w-gen", help="Weight of the adversarial loss; 0: no discriminator.")]
@@ -85,11 +89,23 @@ def simulate(
 
 
 @app.command()
+def download(
+    year: Year = None, out: Out = None, config: File = None, granules: Target = None,
+    product: Annotated[str | None, typer.Option(help="VNP15A2H, VJ115A2H or VJ215A2H.")] = None,
+) -> None:  # fmt: skip
+    """Fetch a year of granules from NASA's LP DAAC, all tiles that the region touches."""
+    settings = load_config(
+        config, year=year, out=out, ingest__granules=granules, download__product=product, download__enabled=True
+    )
+    _work(settings, ["download"])
+
+
+@app.command()
 def ingest(
     year: Year = None, out: Out = None, config: File = None, granules: Granules = None, grid: GridName = None,
     qc: Qc = None, scheduler: Scheduler = None, workers: Workers = None,
 ) -> None:  # fmt: skip
-    """Average granules onto the grid: cube.zarr."""
+    """Average granules or rasters onto the grid: cube.zarr."""
     settings = load_config(
         config, year=year, out=out, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
         cluster__scheduler=scheduler, cluster__workers=workers,

@@ -3,118 +3,28 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.errors import UserError
-from pipeline.grid import GRID_NAMES
+from pipeline.sections import (
+    AbsolutePath,
+    Cluster,
+    Download,
+    Inference,
+    Ingest,
+    Preparation,
+    Raster,
+    Reference,
+    Region,
+    Simulation,
+    Training,
+)
 
-DATA: Final = Path(__file__).parent / "data"
 ENVIRONMENT: Final = "SITSCUBE_"
-FIRST_YEAR: Final = 2012  # of the VIIRS record
-
-# workers of a cluster need not run where the command does
-AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Region(_Section):
-    """What is mapped."""
-
-    name: str = Field("italy", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="folder of the outputs")
-    outline: AbsolutePath = Field(DATA / "italy_ne10m.geojson", description="GeoJSON polygons in WGS 84")
-
-
-class Ingest(_Section):
-    """From granules to the cube."""
-
-    granules: AbsolutePath | None = Field(None, description="folder of VNP15A2H granules; none: Italy is simulated")
-    grid: str = Field("epsg3035-1km", description="one of " + ", ".join(GRID_NAMES))
-    shard: Count = Field(512, description="cells along y and x of a shard: one task, one object per output")
-    chunk: Count = Field(128, description="cells along y and x of a chunk, the least that a reader decodes")
-    qc: Literal["strict", "standard", "loose"] = Field("standard", description="which observations count as valid")
-    min_valid_share: Share = Field(0.25, description="least share of a cell's source pixels that must be valid")
-    max_missing_share: Share = Field(0.25, description="share of missing or bad granules above which nothing is done")
-
-    @field_validator("grid")
-    @classmethod
-    def _known_grid(cls, name: str) -> str:
-        if name not in GRID_NAMES:
-            raise ValueError(f"unknown grid {name!r}: choose one of {', '.join(GRID_NAMES)}")
-        return name
-
-    @model_validator(mode="after")
-    def _whole_chunks(self) -> "Ingest":
-        if self.shard % self.chunk:
-            raise ValueError(f"shard = {self.shard} is no multiple of chunk = {self.chunk}")
-        return self
-
-
-class Reference(_Section):
-    """The crop map that the result is compared with."""
-
-    path: AbsolutePath | None = Field(
-        None, description="EUCROPMAP GeoTIFF; none: the simulated one, if Italy is simulated"
-    )
-
-
-class Simulation(_Section):
-    """The simulated Italy."""
-
-    seed: int = Field(2018, ge=0, description="of the country: its fields; a year's weather and crops follow from it")
-    reference_resolution: Literal[100, 200, 250, 500, 1000] = Field(100, description="of the crop map, in metres")
-
-
-class Preparation(_Section):
-    """Which pixels are mapped."""
-
-    cropland: Literal["auto", "reference", "biome", "all"] = Field(
-        "auto",
-        description="what is mapped: cells that the reference map calls a crop, cells of the granules' crop biomes, or "
-        "all; auto takes the first of these that there is",
-    )
-
-
-class Training(_Section):
-    """Training of the joint network; names as in `model.JointClustering`."""
-
-    clusters: int = Field(2, ge=1, description="number of clusters K")
-    iterations: Count = Field(3000, description="of joint training, as many as the paper's")
-    batch_size: Count = 1000
-    target_interval: Count = Field(140, description="iterations between two updates of the target distribution")
-    pretrain_epochs: Count = 100
-    sample_pixels: Count = Field(20_000, description="pixels drawn for training, spread evenly over the mapped cells")
-    preset: Literal["paper", "stable"] = Field(
-        "stable", description="weight of the adversarial loss and the discriminator's learning rate"
-    )
-    adversarial_interval: Count = Field(
-        5, description="the adversarial game is played every so many iterations; the paper: 1, at five times the cost"
-    )
-    w_gen: float | None = Field(
-        None, ge=0, description="weight of the adversarial loss, without one the preset's; 0: no discriminator"
-    )
-    clip_norm: float = Field(10.0, ge=0, description="largest norm of a step's gradient; 0: not clipped")
-    device: str = Field("auto", description="auto, cpu or cuda")
-
-
-class Inference(_Section):
-    """Labelling every pixel."""
-
-    batch_pixels: Count = Field(8192, description="pixels that go through the network at once")
-
-
-class Cluster(_Section):
-    """Where shards are worked on."""
-
-    scheduler: str | None = Field(None, description="none: in process; local: a cluster here; tcp://...: that one")
-    workers: Count = Field(default_factory=lambda: os.cpu_count() or 1, description="of the local cluster")
+FIRST_YEAR: Final = 1981  # of the AVHRR record, the oldest of its kind
 
 
 class Config(BaseSettings):
@@ -128,7 +38,9 @@ class Config(BaseSettings):
     out: AbsolutePath = Field(Path("out"), description="folder of all outputs")
     seed: int = Field(0, ge=0, description="of sampling and training")
     region: Region = Region()
+    download: Download = Download()
     ingest: Ingest = Ingest()
+    raster: Raster = Raster()
     reference: Reference = Reference()
     simulation: Simulation = Simulation()
     preparation: Preparation = Preparation()
@@ -140,6 +52,8 @@ class Config(BaseSettings):
     def _consistent(self) -> "Config":
         if self.preparation.cropland == "reference" and self.reference_path is None:
             raise ValueError("preparation.cropland is 'reference', but no reference map is given: set reference.path")
+        if self.raster.folder is not None and (self.ingest.granules is not None or self.download.enabled):
+            raise ValueError("observations come from granules or from rasters: leave out raster, or the other two")
         return self
 
     @classmethod
@@ -157,12 +71,29 @@ class Config(BaseSettings):
     @property
     def simulated(self) -> bool:
         """Whether the granules are made here."""
-        return self.ingest.granules is None
+        return self.ingest.granules is None and self.raster.folder is None and not self.download.enabled
 
     @property
     def granules(self) -> Path:
-        """Folder of the year's granules."""
-        return self.ingest.granules or self.out / "simulated" / "VNP15A2H" / str(self.year)
+        """Folder of the granules: the one given, or where simulated or downloaded ones are put."""
+        if self.ingest.granules is not None:
+            return self.ingest.granules
+        return self.simulated_granules if self.simulated else self.archive
+
+    @property
+    def observations(self) -> Path:
+        """Folder of the files that the cube is made from."""
+        return self.raster.folder or self.granules
+
+    @property
+    def archive(self) -> Path:
+        """Folder of downloaded granules where none is given."""
+        return self.out / "archive" / f"{self.download.product}.{self.download.version}" / str(self.year)
+
+    @property
+    def simulated_granules(self) -> Path:
+        """Folder of simulated granules."""
+        return self.out / "simulated" / "VNP15A2H" / str(self.year)
 
     @property
     def reference_path(self) -> Path | None:

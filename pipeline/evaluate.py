@@ -26,7 +26,7 @@ from pipeline.stage import StageResult, run_shards
 from pipeline.train import model_digest
 
 STAGE: Final = "evaluate"
-VERSION: Final = 1
+VERSION: Final = 2
 REFERENCE_NOTE: Final = (
     "The reference crop map is itself a product of remote sensing and no ground truth: "
     "the figures say how far two maps agree."
@@ -109,6 +109,24 @@ def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Centres:
+    """Centres of k-means on mean-filled series, whose channels are scaled to the same range."""
+
+    centres: np.ndarray  # (K, T * C), scaled
+    low: np.ndarray  # (C,)
+    span: np.ndarray  # (C,)
+    mean: np.ndarray  # (C,), of a channel that a series never observed
+
+    def nearest(self, series: np.ndarray) -> np.ndarray:
+        """Number of the centre that each of some series (n, T, C), NaN = missing, is nearest to."""
+        filled = (fill_with_mean(series, self.mean) - self.low) / self.span
+        filled = filled.reshape(len(series), self.centres.shape[1])
+        squared = (filled**2).sum(1)[:, None] - 2 * filled @ self.centres.T + (self.centres**2).sum(1)
+        found: np.ndarray = squared.argmin(axis=1)
+        return found
+
+
+@dataclass(frozen=True)
 class Tally:
     """Counts of compared cells; they add up over shards."""
 
@@ -180,14 +198,17 @@ def _reference(config: Config, executor: Executor, reporter: Reporter) -> Path:
     return config.reference_grid
 
 
-def _kmeans_centres(config: Config, n_clusters: int, executor: Executor, reporter: Reporter) -> np.ndarray:
-    """Centres (K, T) of k-means on the mean-filled series that the network was trained on."""
+def _kmeans_centres(config: Config, n_clusters: int, executor: Executor, reporter: Reporter) -> Centres:
+    """K-means on the mean-filled series that the network was trained on."""
     series = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter)
-    kmeans = KMeans(n_clusters, n_init=20, random_state=config.seed).fit(fill_with_mean(series))
-    return np.asarray(kmeans.cluster_centers_, np.float32)
+    low, high = np.nanmin(series, axis=(0, 1)), np.nanmax(series, axis=(0, 1))
+    span, mean = np.where(high > low, high - low, 1), np.nanmean(series, axis=(0, 1))
+    scaled = ((fill_with_mean(series, mean) - low) / span).reshape(len(series), -1)
+    kmeans = KMeans(n_clusters, n_init=20, random_state=config.seed).fit(scaled)
+    return Centres(np.asarray(kmeans.cluster_centers_, np.float32), low, span, mean)
 
 
-def _compare_shard(shard: Shard, *, cube: Path, target: Path, reference: Path, centres: np.ndarray) -> Tally:
+def _compare_shard(shard: Shard, *, cube: Path, target: Path, reference: Path, centres: Centres) -> Tally:
     source = stores.open_to_read(cube)
     window = layout.read_grid(source).window(shard)
     read = {
@@ -198,9 +219,8 @@ def _compare_shard(shard: Shard, *, cube: Path, target: Path, reference: Path, c
     label, season, code = (read[name][mask] for name in ("label", "season", "code"))
     used = (season != UNUSED) & (label != layout.MISSING)
     label, season, code = label[used], season[used], code[used]
-    filled = fill_with_mean(series[used])
-    nearest = ((filled**2).sum(1)[:, None] - 2 * filled @ centres.T + (centres**2).sum(1)).argmin(axis=1)
-    n, seasons = len(centres), len(SEASON_NAMES)
+    nearest = centres.nearest(series[used])
+    n, seasons = len(centres.centres), len(SEASON_NAMES)
     order = np.searchsorted(list(eucropmap.LEGEND), code)
     return Tally(
         Confusion.of(label, season, n, seasons),

@@ -77,16 +77,19 @@ def gaps(dates: np.ndarray, missing_share: np.ndarray) -> bytes:
     return _png(figure)
 
 
-def filled_series(dates: np.ndarray, examples: Sequence[dict[str, Any]]) -> bytes:
-    """Observed and filled FPAR of some cells.
+def filled_series(dates: np.ndarray, examples: Sequence[dict[str, Any]], n_channels: int) -> bytes:
+    """Observed and filled series of some cells.
 
     Args:
         dates: (T,).
-        examples: each with "observed" (T,) NaN = gap, "filled" (T,), "spread" (T,), "title" and "colour".
+        examples: each with "observed" (T,) NaN = gap, "filled" (T,), "spread" (T,), "title", "colour", "channel" and
+            "range" (lowest and highest possible value); one after the other for each channel of a cell.
+        n_channels: panels beside each other; of a single channel, two cells are.
     """
-    rows = -(-len(examples) // 2)
-    figure = Figure(figsize=(9, 2.3 * rows), layout="constrained")
-    grid = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
+    columns = n_channels if n_channels > 1 else 2
+    rows = max(1, -(-len(examples) // columns))
+    figure = Figure(figsize=(4.5 * columns, 2.3 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
     days = dates.astype("datetime64[D]").astype(object)
     for axes, example in zip(grid.flat, examples, strict=False):
         low, high = example["filled"] - example["spread"], example["filled"] + example["spread"]
@@ -94,14 +97,23 @@ def filled_series(dates: np.ndarray, examples: Sequence[dict[str, Any]]) -> byte
         axes.plot(days, example["filled"], color=example["colour"], linewidth=1.2, label="filled")
         axes.plot(days, example["observed"], "o", color="black", markersize=3, label="observed")
         axes.set_title(example["title"], fontsize=9)
-        axes.set_ylim(0, 1)
+        axes.set_ylim(_limits([e for e in examples if e["channel"] == example["channel"]]))
+        axes.set_ylabel(example["channel"], fontsize=9)
         axes.tick_params(axis="x", labelrotation=30)
         _plain(axes)
     for axes in list(grid.flat)[len(examples) :]:
         axes.set_axis_off()
     grid[0, 0].legend(frameon=False, fontsize=8)
-    figure.supylabel("FPAR", fontsize=9)
     return _png(figure)
+
+
+def _limits(examples: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """One scale for all examples of a channel: all that is possible if that is 0 to 1 or less, else what there is."""
+    low, high = examples[0]["range"]
+    if high - low <= 1:
+        return low, high
+    values = np.concatenate([np.concatenate([e["observed"], e["filled"]]) for e in examples])
+    return max(low, float(np.nanmin(values)) * 0.95), min(high, float(np.nanmax(values)) * 1.05)
 
 
 def training(history: Sequence[dict[str, Any]]) -> bytes:

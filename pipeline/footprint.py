@@ -1,75 +1,128 @@
-"""Which pixels of a sinusoidal tile fall into which cells of the grid."""
+"""Which pixels of a source fall into which cells of the grid, in whatever projections the two are."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from odc.geo.geobox import GeoBox
-from shapely.geometry import box
-from shapely.geometry.base import BaseGeometry
-
-from pipeline.grid import LONLAT, project
-from pipeline.sources.sinusoidal import SINUSOIDAL, TILE_PIXELS, Tile
 
 _MARGIN = 2  # pixels: for what the projected edge of a shard does between two of its points
+_EMPTY_BELOW = 4.0  # pixels a cell: with fewer, a cell may hold no pixel's centre at all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Footprint:
-    """The pixels of one tile that fall into a shard."""
+    """The pixels of one source that fall into cells, cell by cell."""
 
-    rows: slice  # window of the tile
+    rows: slice  # window of the source
     columns: slice
-    positions: np.ndarray  # flat positions within the window of the pixels that fall into a cell
-    cells: np.ndarray  # flat index, within the shard, of the cell that each of them falls into
+    positions: np.ndarray  # flat positions within the window of the pixels that fall into a cell, ordered by cell
+    cells: np.ndarray  # flat indices of the cells that hold pixels, ascending
+    starts: np.ndarray  # where each of these cells begins in `positions`
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Number of pixels of each of the cells."""
+        return np.diff(self.starts, append=self.positions.size)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Sums over each cell of values in the order of `positions`, as int64."""
+        if self.starts.size == self.positions.size:  # one pixel a cell
+            return values.astype(np.int64)
+        summed: np.ndarray = np.add.reduceat(values, self.starts, dtype=np.int64)
+        return summed
 
 
-def footprint(geobox: GeoBox, tile: Tile) -> Footprint | None:
-    """Assign every pixel of a tile to the cell that holds its centre; exact where the grids nest.
-
-    Args:
-        geobox: cells of a shard.
-        tile: the tile.
-
-    Returns:
-        The footprint, or None if no pixel of the tile falls into the shard.
-    """
-    window = _window(geobox, tile)
-    if window is None:
-        return None
-    rows, columns = window
-    x, y = np.meshgrid(np.arange(columns.start, columns.stop) + 0.5, np.arange(rows.start, rows.stop) + 0.5)
-    x, y = tile.geobox().transform @ (x, y)
-    if geobox.crs != SINUSOIDAL:
-        x, y = SINUSOIDAL.transformer_to_crs(geobox.crs)(x, y)
-    column, row = ~geobox.transform @ (x, y)
-    ny, nx = geobox.shape
-    within = ((row >= 0) & (row < ny) & (column >= 0) & (column < nx)).ravel()  # points beyond the horizon are inf
-    positions = np.flatnonzero(within)
-    if positions.size == 0:
-        return None
-    cells = row.ravel()[positions].astype(np.int64) * nx + column.ravel()[positions].astype(np.int64)
-    return Footprint(rows, columns, positions, cells)
-
-
-def _window(geobox: GeoBox, tile: Tile) -> tuple[slice, slice] | None:
-    """Rows and columns of the tile that the shard's bounding box covers."""
+def window_of(cells: GeoBox, source: GeoBox) -> tuple[slice, slice] | None:
+    """Rows and columns of a source that cover the bounding box of some cells; None where they do not meet."""
     # with many points along the edges: straight edges bend between projections
-    extent = geobox.extent.to_crs(SINUSOIDAL, resolution=10 * abs(geobox.transform.a)).boundingbox
-    to_pixel = ~tile.geobox().transform
-    (left, top), (right, bottom) = to_pixel @ (extent.left, extent.top), to_pixel @ (extent.right, extent.bottom)
-    rows = slice(max(0, int(top) - _MARGIN), min(TILE_PIXELS, int(bottom) + 1 + _MARGIN))
-    columns = slice(max(0, int(left) - _MARGIN), min(TILE_PIXELS, int(right) + 1 + _MARGIN))
+    extent = cells.extent.to_crs(source.crs, resolution=10 * abs(cells.transform.a)).boundingbox
+    corners = np.array([~source.transform @ (x, y) for x in extent[::2] for y in extent[1::2]])
+    if not np.isfinite(corners).all():
+        return None
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    ny, nx = source.shape
+    rows = slice(max(0, int(top) - _MARGIN), min(ny, int(bottom) + 1 + _MARGIN))
+    columns = slice(max(0, int(left) - _MARGIN), min(nx, int(right) + 1 + _MARGIN))
     return None if rows.start >= rows.stop or columns.start >= columns.stop else (rows, columns)
 
 
-def tiles_touching(outline: BaseGeometry) -> list[Tile]:
-    """The tiles that a region, not only its bounding box, touches.
+def footprint(cells: GeoBox, source: GeoBox) -> Footprint | None:
+    """Assign pixels to cells by their centres; exact where the grids nest.
+
+    A cell takes every pixel whose centre it holds. Where cells are smaller than pixels, or about as large, one that
+    holds no centre takes the pixel in which its own centre lies.
 
     Args:
-        outline: the region in longitude and latitude.
+        cells: of a shard, or of several.
+        source: all pixels of the source.
+
+    Returns:
+        The footprint, or None if no pixel of the source falls into a cell.
     """
-    region = project(outline, LONLAT, SINUSOIDAL)
-    left, bottom, right, top = region.bounds
-    first, last = Tile.containing(left, top), Tile.containing(right, bottom)
-    tiles = [Tile(h, v) for h in range(first.h, last.h + 1) for v in range(first.v, last.v + 1)]
-    return [tile for tile in tiles if region.intersects(box(*tile.upper_left, *tile.lower_right))]
+    window = window_of(cells, source)
+    if window is None:
+        return None
+    density = _pixels_per_cell(cells, source)
+    if density < 1 - 1e-6:
+        positions, index = _pixel_of_cells(cells, source, window, np.arange(cells.shape[0] * cells.shape[1]))
+    else:
+        positions, index = _cell_of_pixels(cells, source, window)
+        if density < _EMPTY_BELOW:
+            empty = np.setdiff1d(np.arange(cells.shape[0] * cells.shape[1]), index)
+            more, cell = _pixel_of_cells(cells, source, window, empty)
+            positions, index = np.concatenate([positions, more]), np.concatenate([index, cell])
+    return _ordered(window, positions, index) if positions.size else None
+
+
+def _ordered(window: tuple[slice, slice], positions: np.ndarray, index: np.ndarray) -> Footprint:
+    order = np.argsort(index, kind="stable")
+    index = index[order]
+    starts = np.flatnonzero(np.diff(index, prepend=-1))
+    return Footprint(*window, positions[order], index[starts], starts)
+
+
+def _cell_of_pixels(
+    cells: GeoBox, source: GeoBox, window: tuple[slice, slice]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in the window of the pixels whose centre lies in a cell, and that cell of each."""
+    rows, columns = window
+    x, y = np.meshgrid(np.arange(columns.start, columns.stop) + 0.5, np.arange(rows.start, rows.stop) + 0.5)
+    column, row = _carry(x.ravel(), y.ravel(), source, cells)
+    positions = np.flatnonzero(_within(column, row, cells.shape))
+    return positions, row[positions].astype(np.int64) * cells.shape[1] + column[positions].astype(np.int64)
+
+
+def _pixel_of_cells(
+    cells: GeoBox, source: GeoBox, window: tuple[slice, slice], index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Position in the window of the pixel that the centre of each cell of `index` lies in; cells without one drop out."""
+    rows, columns = window
+    i, j = np.divmod(index, cells.shape[1])
+    column, row = _carry(j + 0.5, i + 0.5, cells, source)
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    within = _within(column - columns.start, row - rows.start, shape)
+    row, column = row[within].astype(np.int64) - rows.start, column[within].astype(np.int64) - columns.start
+    return row * shape[1] + column, index[within]
+
+
+def _carry(column: np.ndarray, row: np.ndarray, source: GeoBox, target: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+    """Column and row (fractions) in the target of places given by column and row in the source."""
+    x, y = source.transform @ (column, row)
+    if source.crs != target.crs:
+        x, y = source.crs.transformer_to_crs(target.crs)(x, y)
+    carried: tuple[np.ndarray, np.ndarray] = ~target.transform @ (x, y)
+    return carried
+
+
+def _within(column: np.ndarray, row: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Which places lie inside; those beyond the horizon of a projection are infinite, and do not."""
+    inside: np.ndarray = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
+    return inside
+
+
+def _pixels_per_cell(cells: GeoBox, source: GeoBox) -> float:
+    """How many pixels have the area of a cell, in the middle of the cells."""
+    i, j = cells.shape[0] / 2, cells.shape[1] / 2
+    column, row = _carry(np.array([j, j + 1, j]), np.array([i, i, i + 1]), cells, source)
+    along_x, along_y = (column[1] - column[0], row[1] - row[0]), (column[2] - column[0], row[2] - row[0])
+    return float(abs(along_x[0] * along_y[1] - along_x[1] * along_y[0]))

@@ -1,6 +1,7 @@
 """The target grid: one immutable object that says which cells there are and how they are cut into shards."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Final
 import numpy as np
 from affine import Affine
 from odc.geo import CRS
+from odc.geo.crs import CRSError
 from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from shapely import make_valid, transform
@@ -20,16 +22,13 @@ from pipeline.errors import UserError
 from pipeline.sources.sinusoidal import SINUSOIDAL, TILE_PIXELS, TILE_SIZE
 
 LONLAT: Final = CRS("EPSG:4326")
-_EUROPE = CRS("EPSG:3035")
 _SIN_PIXEL = TILE_SIZE / TILE_PIXELS
 
-# name: CRS, cell size in metres, and the multiple of it to which the region's bounds are widened
-_GRIDS: Final[dict[str, tuple[CRS, float, int]]] = {
-    "epsg3035-1km": (_EUROPE, 1000.0, 10),
-    "sinusoidal-927m": (SINUSOIDAL, 2 * _SIN_PIXEL, 10),
-    "sinusoidal-463m": (SINUSOIDAL, _SIN_PIXEL, 20),
-}
-GRID_NAMES: Final = tuple(_GRIDS)
+_SINUSOIDAL_GRIDS: Final = {"sinusoidal-463m": _SIN_PIXEL, "sinusoidal-927m": 2 * _SIN_PIXEL}  # cell size in metres
+_PROJECTED = re.compile(r"^epsg(\d{4,6})-(\d+)(m|km)$")
+GRID_EXAMPLES: Final = ("epsg3035-1km", "epsg3035-300m", "epsg3035-100m", *_SINUSOIDAL_GRIDS)
+_STEP: Final = 10_000.0  # m: a region's bounds are widened to its multiples, so that grids of any such cell size align
+_SIN_STEP: Final = 20 * _SIN_PIXEL
 
 
 @dataclass(frozen=True, order=True)
@@ -105,13 +104,48 @@ def project(geometry: BaseGeometry, source: CRS, target: CRS) -> BaseGeometry:
     return transform(geometry, source.transformer_to_crs(target), interleaved=False)
 
 
+def check_grid_name(name: str) -> None:
+    """Refuse what `make_grid` does not know.
+
+    Raises:
+        ValueError: no grid is called so, its CRS is unknown, or not in metres.
+    """
+    _crs_and_cell(name)
+
+
+@lru_cache(maxsize=8)
+def _crs_and_cell(name: str) -> tuple[CRS, float]:
+    """CRS and cell size in metres of a grid."""
+    if name in _SINUSOIDAL_GRIDS:
+        return SINUSOIDAL, _SINUSOIDAL_GRIDS[name]
+    match = _PROJECTED.match(name)
+    if match is None or int(match[2]) == 0:
+        raise ValueError(
+            f"unknown grid {name!r}: write epsg, the code, a dash and the cell size, such as {GRID_EXAMPLES[0]} or "
+            f"{GRID_EXAMPLES[1]}, or choose one of {', '.join(_SINUSOIDAL_GRIDS)}"
+        )
+    try:
+        crs = CRS(f"EPSG:{match[1]}")
+    except CRSError:
+        raise ValueError(f"the grid {name!r} names EPSG:{match[1]}, which is no known CRS") from None
+    if not crs.projected or set(crs.units) != {"metre"}:
+        raise ValueError(f"the grid {name!r} names EPSG:{match[1]}, which has no metres: choose a projected CRS")
+    return crs, float(match[2]) * (1000 if match[3] == "km" else 1)
+
+
+def _step(crs: CRS, cell: float) -> float:
+    if crs == SINUSOIDAL:
+        return _SIN_STEP
+    return _STEP if _STEP % cell == 0 else 10 * cell
+
+
 def make_grid(name: str, outline: BaseGeometry, shard: int, chunk: int) -> Grid:
     """The grid `name` over a region, its edges widened to whole multiples so that years and resolutions align.
 
-    EPSG:3035 grids are aligned to the European 1 km reference grid; sinusoidal ones to the tiles' pixels.
+    EPSG:3035 grids are aligned to the European reference grids; sinusoidal ones to the tiles' pixels.
 
     Args:
-        name: one of `GRID_NAMES`.
+        name: "epsg<code>-<size>m" or "...km", "sinusoidal-463m" or "sinusoidal-927m".
         outline: the region in longitude and latitude.
         shard: cells along y and x of a shard, a multiple of `chunk`.
         chunk: cells along y and x of a chunk.
@@ -119,16 +153,19 @@ def make_grid(name: str, outline: BaseGeometry, shard: int, chunk: int) -> Grid:
     Raises:
         UserError: there is no grid of that name.
     """
-    if name not in _GRIDS:
-        raise UserError(f"unknown grid {name!r}: choose one of {', '.join(GRID_NAMES)}.")
-    crs, cell, multiple = _GRIDS[name]
-    step = cell * multiple
+    try:
+        crs, cell = _crs_and_cell(name)
+    except ValueError as error:
+        raise UserError(f"{error}.") from None
+    step = _step(crs, cell)
     left, bottom, right, top = project(outline, LONLAT, crs).bounds
+    if not np.isfinite([left, bottom, right, top]).all():
+        raise UserError(f"the region reaches beyond where the grid {name!r} is defined: choose another ingest.grid.")
     # multiples are counted from a tile corner: the sinusoidal origin is one, as is the origin of the European grid
     x0, x1 = np.floor(left / step), np.ceil(right / step)
     y0, y1 = np.floor(bottom / step), np.ceil(top / step)
     affine = Affine(cell, 0, x0 * step, 0, -cell, y1 * step)
-    rows, columns = int(y1 - y0) * multiple, int(x1 - x0) * multiple
+    rows, columns = round((y1 - y0) * step / cell), round((x1 - x0) * step / cell)
     return Grid(name, GeoBox((rows, columns), affine, crs), shard, chunk)
 
 

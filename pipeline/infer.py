@@ -2,30 +2,31 @@
 
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 
 from model import JointClustering
 from pipeline import layout, stores
-from pipeline.calendar import composite_dates
+from pipeline.channels import layer, read_channels, to_stored, width_channel
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
 from pipeline.fingerprint import fingerprint
 from pipeline.grid import Shard
 from pipeline.progress import Reporter, Silent
-from pipeline.series import from_fraction, mapped_series
+from pipeline.series import mapped_series
+from pipeline.sources.source import Channel
 from pipeline.stage import StageResult, run_shards
 from pipeline.train import model_digest
 
 STAGE: Final = "infer"
-VERSION: Final = 1
+VERSION: Final = 2
 SEASON_NAMES: Final = ("winter", "summer")  # of two clusters, ordered by the date of their peak
 
 
-def layers(n_clusters: int) -> tuple[layout.Layer, ...]:
+def layers(n_clusters: int, channels: tuple[Channel, ...]) -> list[layout.Layer]:
     """The arrays of `map.zarr`."""
     names = SEASON_NAMES if n_clusters == len(SEASON_NAMES) else tuple(f"cluster_{k}" for k in range(n_clusters))
     label = {
@@ -33,24 +34,36 @@ def layers(n_clusters: int) -> tuple[layout.Layer, ...]:
         "flag_values": list(range(n_clusters)),
         "flag_meanings": " ".join(names),
     }
-    filled = {"long_name": "FPAR with its gaps filled by the network", "units": "1", "scale_factor": 0.01}
-    spread = {
-        "long_name": "difference of forward and backward estimate where a gap was filled, 0 where observed",
-        "units": "1",
-        "scale_factor": 0.01,
-    }
-    return (
+    of_channels = []
+    for channel, name in zip(channels, spread_names(channels), strict=True):
+        filled = f"gaps filled by the network: {channel.long_name}"
+        spread = "difference of forward and backward estimate where a gap was filled, 0 where observed"
+        of_channels += [
+            layer(channel, filled_name(channel), long_name=filled),
+            layer(width_channel(channel), name, long_name=spread),
+        ]
+    return [
         layout.Layer("label", label),
         layout.Layer("confidence", {"long_name": "soft assignment q of the label", "units": "percent"}),
-        layout.Layer("fpar_filled", filled, ("time",)),
-        layout.Layer("fill_spread", spread, ("time",)),
-    )
+        *of_channels,
+    ]
+
+
+def filled_name(channel: Channel) -> str:
+    """Of the array with a channel's filled series."""
+    return f"{channel.name}_filled"
+
+
+def spread_names(channels: tuple[Channel, ...]) -> list[str]:
+    """Of the arrays that say how far the two directions of the network differ: "fill_spread" of the only channel."""
+    return ["fill_spread"] if len(channels) == 1 else [f"{channel.name}_fill_spread" for channel in channels]
 
 
 def infer(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
     """Label every mapped cell and fill its gaps.
 
-    Writes `map.zarr`: label, confidence (y, x) and fpar_filled, fill_spread (time, y, x), uint8, 255 = not mapped.
+    Writes `map.zarr`: label, confidence (y, x), uint8, 255 = not mapped, and <channel>_filled, fill_spread (time, y, x)
+    as the channel is stored (with several channels, <channel>_fill_spread).
 
     Raises:
         UserError: there is no prepared cube or no trained model, or the output cannot be written.
@@ -69,10 +82,12 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
         "title": f"seasons of {config.region.name}, {config.year}",
         "source": layout.attributes(cube)["source"],
         "simulated": layout.attributes(cube)["simulated"],
+        "channels": layout.attributes(cube)["channels"],
         "model": digest,
     }
-    dates = layout.time_axis(composite_dates(config.year))
-    group = stores.begin(path, STAGE, mark, grid, layers(n_clusters), axes=[dates], about=about)
+    dates = layout.time_axis(layout.read_dates(cube))
+    arrays = layers(n_clusters, read_channels(cube))
+    group = stores.begin(path, STAGE, mark, grid, arrays, axes=[dates], about=about)
     work = partial(
         _infer_shard,
         cube=config.cube,
@@ -81,7 +96,7 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
         digest=digest,
         batch=config.inference.batch_pixels,
     )
-    shards = stores.shards_to_do(path, [layer.name for layer in layers(n_clusters)], grid)
+    shards = stores.shards_to_do(path, [array.name for array in arrays], grid)
     labelled = sum(run_shards(executor, work, shards, STAGE, reporter))
     stores.finish(group, STAGE, mark)
     return StageResult(STAGE, True, (path,), {"shards": len(shards), "labelled_now": labelled})
@@ -104,27 +119,30 @@ def load_model(folder: Path, digest: str) -> JointClustering:
 def _infer_shard(shard: Shard, *, cube: Path, target: Path, model: Path, digest: str, batch: int) -> int:
     """Write one shard of every output; returns the number of labelled cells."""
     source, group = stores.open_to_read(cube), stores.open_to_write(target)
-    grid = layout.read_grid(source)
-    window = grid.window(shard)
-    series, mask = mapped_series(source, window)
-    out = {name: np.full(mask.shape, layout.MISSING, np.uint8) for name in ("label", "confidence")}
-    steps = (series.shape[1], *mask.shape)
-    out |= {name: np.full(steps, layout.MISSING, np.uint8) for name in ("fpar_filled", "fill_spread")}
-    if len(series):
-        for name, values in label_series(load_model(model, digest), series, batch).items():
-            out[name][..., mask] = values
-    for name in ("fpar_filled", "fill_spread", "confidence", "label"):
-        stores.write_shard(group, name, grid, shard, out[name])
+    grid, channels = layout.read_grid(source), read_channels(source)
+    series, mask = mapped_series(source, grid.window(shard))
+    estimator = load_model(model, digest)
+    found = label_series(estimator, series, channels, batch) if len(series) else {}
+    for array in reversed(layers(estimator.n_clusters, channels)):
+        lead = series.shape[1:2] if array.lead else ()
+        data = np.full((*lead, *mask.shape), array.fill, array.dtype)
+        if array.name in found:
+            data[..., mask] = found[array.name]
+        stores.write_shard(group, array.name, grid, shard, data)
     return len(series)
 
 
-def label_series(estimator: JointClustering, series: np.ndarray, batch: int) -> dict[str, Any]:
-    """What the outputs hold, as they are stored, for series (n, T): (n,) or (T, n) uint8 arrays by name."""
+def label_series(
+    estimator: JointClustering, series: np.ndarray, channels: tuple[Channel, ...], batch: int
+) -> dict[str, np.ndarray]:
+    """What the outputs hold, as they are stored, for series (n, T, C): (n,) or (T, n) arrays by name."""
     result = estimator.infer(series, batch_size=batch)
-    spread = np.where(np.isnan(series), result.spread[..., 0], 0)
-    return {
+    stored = {
         "label": result.labels.astype(np.uint8),
-        "confidence": from_fraction(result.proba.max(axis=1)),
-        "fpar_filled": from_fraction(result.filled[..., 0]).T,
-        "fill_spread": from_fraction(spread).T,
+        "confidence": np.rint(100 * result.proba.max(axis=1)).astype(np.uint8),
     }
+    for c, (channel, name) in enumerate(zip(channels, spread_names(channels), strict=True)):
+        spread = np.where(np.isnan(series[..., c]), result.spread[..., c], 0)
+        stored[filled_name(channel)] = to_stored(result.filled[..., c], channel).T
+        stored[name] = to_stored(spread, width_channel(channel)).T
+    return stored

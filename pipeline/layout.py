@@ -73,6 +73,14 @@ def time_axis(dates: np.ndarray) -> Axis:
     return Axis("time", (dates - start).astype("int32"), attributes)
 
 
+def read_dates(group: zarr.Group) -> np.ndarray:
+    """The time coordinate of a store, as datetime64[D]."""
+    time = array(group, "time")
+    start = np.datetime64(attributes(time)["units"].removeprefix("days since "), "D")
+    dates: np.ndarray = start + np.asarray(time[:]).astype("timedelta64[D]")
+    return dates
+
+
 def create_store(
     path: Path, grid: Grid, layers: Sequence[Layer], axes: Sequence[Axis], attributes: dict[str, Any]
 ) -> zarr.Group:
@@ -103,14 +111,13 @@ def create_store(
     crs = group.create_array(_CRS_NAME, shape=(), dtype="int32", fill_value=0, attributes=_crs_attributes(grid.geobox))
     crs[...] = 0
     for layer in layers:
-        create_layer(group, grid, layer, axes)
+        create_layer(group, grid, layer)
     return group
 
 
-def create_layer(group: zarr.Group, grid: Grid, layer: Layer, axes: Sequence[Axis]) -> None:
+def create_layer(group: zarr.Group, grid: Grid, layer: Layer) -> None:
     """Make an array on the grid, whose shards hold all leading coordinates; one there already is replaced."""
-    lengths = {axis.name: len(axis.values) for axis in axes}
-    lead = tuple(lengths[name] for name in layer.lead)
+    lead = tuple(array(group, name).shape[0] for name in layer.lead)
     group.create_array(
         layer.name,
         shape=(*lead, *grid.shape),

@@ -1,4 +1,4 @@
-"""Prepare: which cells are mapped, how often each was observed, and its mean over the year (mean imputation)."""
+"""Prepare: how each cell was observed through the year, its mean, and which cells are mapped and trained on."""
 
 from functools import partial
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import zarr
 
 from pipeline import layout, stores
+from pipeline.channels import read_channels
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
@@ -16,34 +17,73 @@ from pipeline.grid import Shard, inside, read_outline
 from pipeline.progress import Reporter, Silent
 from pipeline.reference import reduce_reference
 from pipeline.references import eucropmap
+from pipeline.sources.source import Channel
 from pipeline.stage import StageResult, run_shards
 
 STAGE: Final = "prepare"
-VERSION: Final = 1
+VERSION: Final = 2
 CROP_BIOME_LEAST: Final = 50  # percent of a cell's observations, where the biome decides what is cropland
+NO_DAY: Final = 65535  # of layers that hold days, where there is no observation
 
-LAYERS: Final = (
-    layout.Layer("n_observed", {"long_name": "number of composites with a valid observation", "units": "1"}),
-    layout.Layer(
-        "mean_fpar",
-        {"long_name": "mean FPAR over the valid observations of the year", "units": "1", "scale_factor": 0.01},
-    ),
-    layout.Layer(
-        "mask",
-        {
-            "long_name": "cells that are mapped: cropland of the region with at least one observation",
-            "flag_values": [0, 1],
-            "flag_meanings": "not_mapped mapped",
-        },
-    ),
-)
+
+def layers(channels: tuple[Channel, ...]) -> list[layout.Layer]:
+    """The arrays that prepare adds to the cube."""
+    days = {"units": "1", "comment": "day of the year, from 1, of the first day of the composite"}
+    yes_no = {"flag_values": [0, 1]}
+    means = [
+        layout.Layer(
+            f"mean_{channel.name}",
+            {
+                "long_name": f"mean over the valid observations of the year: {channel.long_name}",
+                "units": channel.units,
+                "scale_factor": channel.scale,
+                **({"add_offset": channel.offset} if channel.offset else {}),
+            },
+            dtype=channel.dtype,
+            fill=channel.missing,
+        )
+        for channel in channels
+    ]
+    return [
+        layout.Layer(
+            "observed",
+            {"long_name": "whether any channel was observed", **yes_no, "flag_meanings": "gap observed"},
+            ("time",),
+        ),
+        layout.Layer("n_observed", {"long_name": "number of dates with a valid observation", "units": "1"}),
+        *means,
+        layout.Layer(
+            "longest_gap",
+            {
+                "long_name": "most dates in a row without an observation", "units": "1"},
+        ),
+        layout.Layer("first_observed", {"long_name": "first observation", **days}, dtype="uint16", fill=NO_DAY),
+        layout.Layer("last_observed", {"long_name": "last observation", **days}, dtype="uint16", fill=NO_DAY),
+        layout.Layer(
+            "mask",
+            {
+                "long_name": "cells that are mapped: of the region, cropland, and observed often enough",
+                **yes_no,
+                "flag_meanings": "not_mapped mapped",
+            },
+        ),
+        layout.Layer(
+            "train_mask",
+            {
+                "long_name": "mapped cells that are observed often enough to be trained on",
+                **yes_no,
+                "flag_meanings": "not_trained_on trained_on",
+            },
+        ),
+    ]
 
 
 def prepare(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
-    """Count observations, average them, and choose the cells that are mapped.
+    """Count observations, average them, find the gaps, and choose the cells that are mapped and trained on.
 
-    Adds n_observed, mean_fpar and mask (y, x) to `cube.zarr`; where the reference map says what is cropland, also
-    writes `reference.zarr`. Only crop against no crop is taken from it, never which crop.
+    Adds observed (time, y, x) and n_observed, mean_<channel>, longest_gap, first_observed, last_observed, mask and
+    train_mask (y, x) to `cube.zarr`; where the reference map says what is cropland, also writes `reference.zarr`. Only
+    crop against no crop is taken from it, never which crop.
 
     Raises:
         UserError: there is no finished cube, the reference map cannot be used, or no cell is left to map.
@@ -53,7 +93,7 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
     path = config.cube
     grid = layout.read_grid(stores.require(path, "ingest", "ingest"))
     group = stores.open_to_write(path)
-    cropland = choose_cropland(config)
+    cropland = choose_cropland(config, group)
     if cropland == "reference":
         reference_mark = stores.stage_fingerprint_at(
             reduce_reference(config, grid, executor, reporter).outputs[0], "reference"
@@ -61,59 +101,116 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
     else:
         reference_mark = None
     outline = content_digest(config.region.outline)
-    mark = fingerprint(STAGE, VERSION, stores.stage_fingerprint(group, "ingest"), outline, cropland, reference_mark)
+    rules = config.preparation.model_dump(exclude={"cropland"})
+    mark = fingerprint(
+        STAGE, VERSION, stores.stage_fingerprint(group, "ingest"), outline, cropland, reference_mark, rules
+    )
     if not stores.is_finished(group, STAGE, mark):
         fresh = True
-        stores.begin_layers(group, STAGE, mark, grid, LAYERS)
+        arrays = layers(read_channels(group))
+        stores.begin_layers(group, STAGE, mark, grid, arrays)
         work = partial(_prepare_shard, config=config, cropland=cropland)
-        shards = stores.shards_to_do(path, [layer.name for layer in LAYERS], grid)
+        shards = stores.shards_to_do(path, [layer.name for layer in arrays], grid)
         for _ in run_shards(executor, work, shards, STAGE, reporter):
             pass
         stores.finish(group, STAGE, mark, cropland=cropland)
     else:
         fresh = False
-    mapped = count_mapped(group)
-    if sum(mapped.values()) == 0:
+    mapped, trained = (sum(count_cells(group, name).values()) for name in ("mask", "train_mask"))
+    if trained == 0:
         raise UserError(
-            f"{path}: no cell is left to map (cropland by {cropland}). Check that the region, the granules and the "
-            "reference map overlap, or set preparation.cropland."
+            f"{path}: no cell is left to {'train on' if mapped else 'map'} (cropland by {cropland}). Check that the "
+            "region, the observations and the reference map overlap, and the settings under [preparation]."
         )
-    return StageResult(STAGE, fresh, (path,), {"mapped_cells": sum(mapped.values()), "cropland": cropland})
+    return StageResult(
+        STAGE, fresh, (path,), {"mapped_cells": mapped, "cells_to_train_on": trained, "cropland": cropland}
+    )
 
 
-def choose_cropland(config: Config) -> str:
-    """What decides which cells are mapped: "reference", "biome" or "all"; "auto" takes what there is."""
+def choose_cropland(config: Config, cube: zarr.Group) -> str:
+    """What decides which cells are mapped: "reference", "biome" or "all"; "auto" takes what there is.
+
+    Raises:
+        UserError: biomes are asked for, and the source of the cube tells of none.
+    """
+    has_biomes = layout.attributes(cube)["has_biomes"]
+    if config.preparation.cropland == "biome" and not has_biomes:
+        raise UserError(
+            "preparation.cropland is 'biome', but these observations carry no land cover: set it to 'reference' or 'all'."
+        )
     if config.preparation.cropland != "auto":
         return config.preparation.cropland
     given = config.reference.path is not None  # one that is named but not there is an error, found when it is read
     there = config.reference_path is not None and config.reference_path.exists()
-    return "reference" if given or there else "biome"
+    if given or there:
+        return "reference"
+    return "biome" if has_biomes else "all"
 
 
-def count_mapped(group: zarr.Group) -> dict[Shard, int]:
-    """Number of mapped cells of every shard."""
+def count_cells(group: zarr.Group, name: str) -> dict[Shard, int]:
+    """Number of cells of every shard in one of the masks: "mask", "train_mask"."""
     grid = layout.read_grid(group)
-    return {shard: int((stores.read_window(group, "mask", grid.window(shard)) == 1).sum()) for shard in grid.shards}
+    return {shard: int((stores.read_window(group, name, grid.window(shard)) == 1).sum()) for shard in grid.shards}
+
+
+def longest_gaps(observed: np.ndarray) -> np.ndarray:
+    """Most dates in a row without an observation: whole numbers (y, x), of a boolean array (time, y, x)."""
+    run = np.zeros(observed.shape[1:], np.int64)
+    longest = np.zeros_like(run)
+    for one in observed:
+        run = np.where(one, 0, run + 1)
+        np.maximum(longest, run, out=longest)
+    return longest
 
 
 def _prepare_shard(shard: Shard, *, config: Config, cropland: str) -> None:
     group = stores.open_to_write(config.cube)
     grid = layout.read_grid(group)
     window = grid.window(shard)
-    fpar = stores.read_window(group, "fpar", window)
-    observed = fpar != layout.MISSING
-    count = observed.sum(axis=0, dtype=np.uint8)
-    total = np.where(observed, fpar, 0).sum(axis=0, dtype=np.int64)
-    mean = np.full(count.shape, layout.MISSING, np.uint8)
-    mean[count > 0] = np.rint(total[count > 0] / count[count > 0]).astype(np.uint8)
-    mapped = inside(grid.shard_geobox(shard), read_outline(config.region.outline)) & (count > 0)
+    out, observed = {}, None
+    for channel in read_channels(group):
+        stored = stores.read_window(group, channel.name, window)
+        valid = stored != channel.missing
+        observed = valid if observed is None else observed | valid
+        count = valid.sum(axis=0)
+        total = np.where(valid, stored, 0).sum(axis=0, dtype=np.int64)
+        mean = np.full(count.shape, channel.missing, channel.dtype)
+        mean[count > 0] = np.rint(total[count > 0] / count[count > 0])
+        out[f"mean_{channel.name}"] = mean
+    if observed is None:
+        raise ValueError(f"{config.cube} has no channels")
+    days = (layout.read_dates(group) - np.datetime64(f"{config.year}-01-01")).astype(int) + 1
+    n = observed.sum(axis=0)
+    first, last = days[observed.argmax(axis=0)], days[len(days) - 1 - observed[::-1].argmax(axis=0)]
+    mapped = _mapped(shard, config, cropland, group) & (n >= config.preparation.min_observations)
+    trained = mapped & (n >= config.preparation.min_train_observations)
+    out |= {
+        "observed": observed.astype(np.uint8),
+        "n_observed": n.astype(np.uint8),
+        "longest_gap": longest_gaps(observed).astype(np.uint8),
+        "first_observed": np.where(n > 0, first, NO_DAY).astype(np.uint16),
+        "last_observed": np.where(n > 0, last, NO_DAY).astype(np.uint16),
+        "mask": mapped.astype(np.uint8),
+        "train_mask": trained.astype(np.uint8),
+    }
+    for name, data in out.items():
+        stores.write_shard(group, name, grid, shard, data)
+
+
+def _mapped(shard: Shard, config: Config, cropland: str, group: zarr.Group) -> np.ndarray:
+    """Cells of the region that are land enough, and cropland."""
+    grid = layout.read_grid(group)
+    window = grid.window(shard)
+    mapped = inside(grid.shard_geobox(shard), read_outline(config.region.outline))
+    if config.preparation.min_land_share > 0:
+        land = stores.read_window(group, "land_share", window)
+        mapped &= (land != layout.MISSING) & (land >= 100 * config.preparation.min_land_share)
     if cropland == "reference":
         mapped &= np.isin(_reference_codes(config.reference_grid, window), eucropmap.CROPS)
     elif cropland == "biome":
         share = stores.read_window(group, "crop_biome", window)
         mapped &= (share != layout.MISSING) & (share >= CROP_BIOME_LEAST)
-    for name, data in (("n_observed", count), ("mean_fpar", mean), ("mask", mapped.astype(np.uint8))):
-        stores.write_shard(group, name, grid, shard, data)
+    return mapped
 
 
 def _reference_codes(path: Path, window: tuple[slice, slice]) -> np.ndarray:

@@ -67,6 +67,7 @@ def _described(config: Config) -> dict[str, Any]:
     The content of the files has its bearing through the fingerprint of the map.
     """
     paths: dict[str, Any] = {"out": True, "region": {"outline"}, "ingest": {"granules"}, "reference": {"path"}}
+    paths |= {"raster": {"folder"}, "download": True}
     return config.model_dump(mode="json", exclude={"cluster": True, **paths})
 
 

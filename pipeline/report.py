@@ -13,10 +13,10 @@ import zarr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from pipeline import figures, layout, stores
-from pipeline.calendar import composite_dates
+from pipeline.channels import read_channels, to_physical, width_channel
 from pipeline.config import Config
 from pipeline.grid import LONLAT, project, read_outline
-from pipeline.series import SCALE, to_series
+from pipeline.infer import filled_name, spread_names
 from pipeline.times import read_times
 from pipeline.train import read_history, read_record
 
@@ -45,12 +45,12 @@ def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
     names = layout.attributes(layout.array(result, "label"))["flag_meanings"].split()
     map_png = _map(config, result, names)
     missing, cells = _missing_share(cube)
-    dates = composite_dates(config.year)
+    dates, channels = layout.read_dates(cube), read_channels(cube)
     record = read_record(config.model) or {}
     pictures = {
         "map": map_png,
         "gaps": figures.gaps(dates, missing),
-        "series": figures.filled_series(dates, _examples(result, cube, names)),
+        "series": figures.filled_series(dates, _examples(result, cube, names), n_channels=len(channels)),
         "training": figures.training(read_history(config.model)),
     }
     environment = Environment(
@@ -63,6 +63,9 @@ def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
         names=names,
         simulated=layout.attributes(cube)["simulated"],
         cube=layout.attributes(cube),
+        channels=channels,
+        observations=_observations(cube),
+        n_dates=len(dates),
         cells=cells,
         gap_share=float(missing.mean()),
         training=record.get("facts", {}),
@@ -91,19 +94,35 @@ def _map(config: Config, result: zarr.Group, names: list[str]) -> bytes:
 def _missing_share(cube: zarr.Group) -> tuple[np.ndarray, int]:
     """Share of mapped cells that each composite (T,) leaves without observation, and the number of mapped cells."""
     grid = layout.read_grid(cube)
-    missing, cells = np.zeros(layout.array(cube, "fpar").shape[0], np.int64), 0
+    missing, cells = np.zeros(layout.array(cube, "time").shape[0], np.int64), 0
     for shard in grid.shards:
         window = grid.window(shard)
         mask = stores.read_window(cube, "mask", window) == 1
         if mask.any():
-            missing += (stores.read_window(cube, "fpar", window)[:, mask] == layout.MISSING).sum(axis=1)
+            missing += (stores.read_window(cube, "observed", window)[:, mask] == 0).sum(axis=1)
             cells += int(mask.sum())
     return missing / max(1, cells), cells
 
 
-def _examples(result: zarr.Group, cube: zarr.Group, names: list[str]) -> list[dict[str, Any]]:
-    """For every label some cells with an average number of gaps, from the shard that has most cells of that label."""
+def _observations(cube: zarr.Group) -> dict[str, float]:
+    """Means over the mapped cells of what `prepare` has counted: {"n_observed": ..., "longest_gap": ...}."""
     grid = layout.read_grid(cube)
+    total, cells = dict.fromkeys(("n_observed", "longest_gap"), 0.0), 0
+    for shard in grid.shards:
+        window = grid.window(shard)
+        mask = stores.read_window(cube, "mask", window) == 1
+        cells += int(mask.sum())
+        for name in total:
+            total[name] += float(stores.read_window(cube, name, window)[mask].sum())
+    return {name: value / max(1, cells) for name, value in total.items()}
+
+
+def _examples(result: zarr.Group, cube: zarr.Group, names: list[str]) -> list[dict[str, Any]]:
+    """For every label some cells with an average number of gaps, from the shard that has most cells of that label.
+
+    Each cell gives one example a channel.
+    """
+    grid, n_dates = layout.read_grid(cube), layout.array(cube, "time").shape[0]
     found = []
     for k, name in enumerate(names):
         counts = {s: int((stores.read_window(result, "label", grid.window(s)) == k).sum()) for s in grid.shards}
@@ -116,14 +135,23 @@ def _examples(result: zarr.Group, cube: zarr.Group, names: list[str]) -> list[di
         middling = np.flatnonzero(observed == np.sort(observed)[len(observed) // 2])
         for pick in middling[np.linspace(0, len(middling) - 1, _EXAMPLES).astype(int)]:
             i, j = rows.start + int(y[pick]), columns.start + int(x[pick])
-            at = (slice(i, i + 1), slice(j, j + 1))
-            found.append(
-                {
-                    "observed": to_series(stores.read_window(cube, "fpar", at)[:, 0, 0]),
-                    "filled": stores.read_window(result, "fpar_filled", at)[:, 0, 0] / SCALE,
-                    "spread": stores.read_window(result, "fill_spread", at)[:, 0, 0] / SCALE,
-                    "title": f"{name}, row {i}, column {j}: {int(observed[pick])} of {cube['fpar'].shape[0]} observed",  # type: ignore[union-attr]
-                    "colour": figures.colours(len(names))[k],
-                }
-            )
+            about = f"{name}, row {i}, column {j}: {int(observed[pick])} of {n_dates} observed"
+            colour = figures.colours(len(names))[k]
+            found += [{"title": about, "colour": colour, **series} for series in _series_at(result, cube, i, j)]
     return found
+
+
+def _series_at(result: zarr.Group, cube: zarr.Group, i: int, j: int) -> list[dict[str, Any]]:
+    """Observed and filled series of a cell, one dictionary a channel."""
+    at = (slice(i, i + 1), slice(j, j + 1))
+    channels = read_channels(cube)
+    return [
+        {
+            "channel": channel.name,
+            "range": (to_physical(np.array(channel.valid_range), channel)).tolist(),
+            "observed": to_physical(stores.read_window(cube, channel.name, at)[:, 0, 0], channel),
+            "filled": to_physical(stores.read_window(result, filled_name(channel), at)[:, 0, 0], channel),
+            "spread": to_physical(stores.read_window(result, spread, at)[:, 0, 0], width_channel(channel)),
+        }
+        for channel, spread in zip(channels, spread_names(channels), strict=True)
+    ]

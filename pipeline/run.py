@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pipeline.config import Config
+from pipeline.download import download
 from pipeline.evaluate import evaluate
 from pipeline.executor import Executor
 from pipeline.infer import infer
@@ -20,6 +21,7 @@ from pipeline.train import train
 Stage = Callable[[Config, Executor, Reporter], StageResult]
 STAGES: Final[dict[str, Stage]] = {
     "simulate": simulate,
+    "download": download,
     "ingest": ingest,
     "prepare": prepare,
     "train": train,
@@ -30,10 +32,12 @@ STAGES: Final[dict[str, Stage]] = {
 
 
 def planned(config: Config) -> list[str]:
-    """The stages of a whole run: given granules are not simulated, and without a reference nothing is compared."""
+    """The stages of a whole run: observations are simulated or fetched or given; without a reference none is compared."""
     skipped = set()
     if not config.simulated:
         skipped.add("simulate")
+    if not config.download.enabled:
+        skipped.add("download")
     if config.reference_path is None:
         skipped.add("evaluate")
     return [name for name in STAGES if name not in skipped]

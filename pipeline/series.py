@@ -1,4 +1,4 @@
-"""Pixels of the cube as series, the form that the model takes: float32 (n, T) in 0..1, NaN = missing."""
+"""Pixels of the cube as series, the form that the model takes: float32 (n, T, C) in physical units, NaN = missing."""
 
 from functools import partial
 from pathlib import Path
@@ -7,64 +7,62 @@ import numpy as np
 import zarr
 
 from pipeline import layout, stores
+from pipeline.channels import read_channels, to_physical
 from pipeline.executor import Executor
 from pipeline.grid import Shard
-from pipeline.prepare import count_mapped
+from pipeline.prepare import count_cells
 from pipeline.progress import Reporter
 from pipeline.stage import run_shards
 
-SCALE = 100  # stored FPAR is in percent
 
-
-def mapped_series(group: zarr.Group, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+def mapped_series(group: zarr.Group, window: tuple[slice, slice], name: str = "mask") -> tuple[np.ndarray, np.ndarray]:
     """The series of a window's mapped cells.
 
     Args:
         group: the cube.
         window: rows and columns.
+        name: of the mask: "mask" for the cells that are mapped, "train_mask" for those that are trained on.
 
     Returns:
-        Series (n, T), and the cells they belong to as a boolean array (y, x).
+        Series (n, T, C), and the cells they belong to as a boolean array (y, x).
     """
-    mask = stores.read_window(group, "mask", window) == 1
-    if not mask.any():
-        return np.empty((0, int(layout.array(group, "fpar").shape[0])), np.float32), mask
-    return to_series(stores.read_window(group, "fpar", window)[:, mask].T), mask
+    mask = stores.read_window(group, name, window) == 1
+    channels = read_channels(group)
+    series = np.empty((int(mask.sum()), layout.array(group, "time").shape[0], len(channels)), np.float32)
+    if mask.any():
+        for c, channel in enumerate(channels):
+            series[:, :, c] = to_physical(stores.read_window(group, channel.name, window)[:, mask].T, channel)
+    return series, mask
 
 
-def to_series(stored: np.ndarray) -> np.ndarray:
-    """Stored FPAR (uint8, 255 = missing) as float32 in 0..1 with NaN."""
-    series = stored.astype(np.float32) / SCALE
-    series[stored == layout.MISSING] = np.nan
-    return series
+def fill_with_mean(series: np.ndarray, channel_mean: np.ndarray) -> np.ndarray:
+    """Each series with its gaps filled by its own mean in that channel: the mean imputation of the paper.
 
-
-def from_fraction(values: np.ndarray) -> np.ndarray:
-    """Fractions in 0..1 as uint8 in percent; what lies outside is clipped, NaN becomes 255."""
-    known = ~np.isnan(values)
-    stored = np.full(values.shape, layout.MISSING, np.uint8)
-    stored[known] = np.rint(values[known] * SCALE).clip(0, SCALE)
-    return stored
-
-
-def fill_with_mean(series: np.ndarray) -> np.ndarray:
-    """Each series with its gaps filled by its own mean: the mean imputation of the paper."""
-    return np.where(np.isnan(series), np.nanmean(series, axis=1, keepdims=True), series)
+    Args:
+        series: (n, T, C), NaN = missing.
+        channel_mean: (C,), for a channel that a series never observed.
+    """
+    known = ~np.isnan(series)
+    count = known.sum(axis=1, keepdims=True)
+    total = np.where(known, series, 0).sum(axis=1, keepdims=True)
+    mean = np.where(count > 0, total / np.maximum(count, 1), channel_mean)
+    filled: np.ndarray = np.where(known, series, mean).astype(np.float32)
+    return filled
 
 
 def sample_series(path: Path, size: int, seed: int, executor: Executor, reporter: Reporter) -> np.ndarray:
-    """Draw mapped cells at random, spread over the shards in proportion to their mapped cells.
+    """Draw cells to train on at random, spread over the shards in proportion to how many they have.
 
     Args:
         path: of the cube, prepared.
-        size: number of series; all mapped cells if there are fewer.
+        size: number of series; all cells to train on if there are fewer.
         seed: the same seed gives the same series, in the same order, whatever the executor.
 
     Returns:
-        Series (n, T).
+        Series (n, T, C).
     """
-    mapped = count_mapped(stores.require(path, "prepare", "prepare"))
-    quota = allot(mapped, size)
+    available = count_cells(stores.require(path, "prepare", "prepare"), "train_mask")
+    quota = allot(available, size)
     work = partial(_sample_shard, path=path, quota=quota, seed=seed)
     drawn = dict(run_shards(executor, work, [shard for shard in quota if quota[shard]], "sample", reporter))
     return np.concatenate([drawn[shard] for shard in sorted(drawn)])
@@ -85,6 +83,6 @@ def allot(available: dict[Shard, int], size: int) -> dict[Shard, int]:
 
 def _sample_shard(shard: Shard, *, path: Path, quota: dict[Shard, int], seed: int) -> tuple[Shard, np.ndarray]:
     group = stores.open_to_read(path)
-    series, _ = mapped_series(group, layout.read_grid(group).window(shard))
+    series, _ = mapped_series(group, layout.read_grid(group).window(shard), "train_mask")
     rng = np.random.default_rng([seed, shard.i, shard.j])
     return shard, series[np.sort(rng.choice(len(series), quota[shard], replace=False))]

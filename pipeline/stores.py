@@ -17,6 +17,8 @@ from pipeline.files import partial_path
 from pipeline.grid import Grid, Shard
 from pipeline.layout import SOFTWARE, Axis, Layer, array, attributes, create_layer, create_store
 
+_RECORDS = "records"  # group of the shards' records; readers of the arrays never meet it
+
 
 def begin(
     path: Path,
@@ -27,6 +29,7 @@ def begin(
     *,
     axes: Sequence[Axis] = (),
     about: dict[str, Any] | None = None,
+    method: str | None = None,
 ) -> zarr.Group:
     """Open a store for a stage that owns it, with every array in place; what an earlier run of the same left is kept.
 
@@ -38,6 +41,8 @@ def begin(
         layers: the arrays.
         axes: coordinates of the layers' leading dimensions.
         about: attributes of the store.
+        method: fingerprint of all but the inputs, for a stage that keeps a record of each shard's own inputs: a store
+            made by the same method from other inputs is kept, and the stage finds out which shards to do again.
 
     Raises:
         UserError: there is something at `path` that is no store of ours, or it cannot be written.
@@ -46,12 +51,20 @@ def begin(
     if group is not None and stage_fingerprint(group, stage) == fingerprint:
         sweep_partials(path)
         return open_to_write(path)
+    if group is not None and method is not None and _stages(group).get(stage, {}).get("method") == method:
+        sweep_partials(path)
+        group = open_to_write(path)
+        group.attrs.update(about or {})
+        _mark(group, stage, fingerprint, complete=False, method=method)
+        return group
     try:
         discard(path)
         beside = partial_path(path)
         shutil.rmtree(beside, ignore_errors=True)
         group = create_store(beside, grid, layers, axes, about or {})
-        _mark(group, stage, fingerprint, complete=False)
+        if method is not None:
+            group.create_group(f"{_RECORDS}/{stage}")
+        _mark(group, stage, fingerprint, complete=False, method=method)
         beside.rename(path)
     except OSError as error:
         raise UserError(
@@ -66,7 +79,7 @@ def begin_layers(group: zarr.Group, stage: str, fingerprint: str, grid: Grid, la
         return
     _mark(group, stage, "", complete=False)  # from here until the arrays are in place, the stage counts as not begun
     for layer in layers:
-        create_layer(group, grid, layer, ())
+        create_layer(group, grid, layer)
     _mark(group, stage, fingerprint, complete=False)
 
 
@@ -109,8 +122,9 @@ def _stages(group: zarr.Group) -> dict[str, dict[str, Any]]:
     return dict(attributes(group).get("stages", {}))
 
 
-def _mark(group: zarr.Group, stage: str, fingerprint: str, *, complete: bool) -> None:
-    stages = {**_stages(group), stage: {"fingerprint": fingerprint, "complete": complete}}
+def _mark(group: zarr.Group, stage: str, fingerprint: str, *, complete: bool, method: str | None = None) -> None:
+    method = method or _stages(group).get(stage, {}).get("method")
+    stages = {**_stages(group), stage: {"fingerprint": fingerprint, "complete": complete, "method": method}}
     whole = all(record["complete"] for record in stages.values())
     group.attrs.update({"stages": stages, "fingerprint": fingerprint, "complete": whole})
 
@@ -211,6 +225,29 @@ def write_shard(group: zarr.Group, name: str, grid: Grid, shard: Shard, data: np
 def read_window(group: zarr.Group, name: str, window: tuple[slice, slice]) -> np.ndarray:
     """Read a window of an array: all leading coordinates, `window` in y and x, numbers as stored."""
     return np.asarray(array(group, name)[..., window[0], window[1]])
+
+
+def write_record(group: zarr.Group, stage: str, shard: Shard, record: dict[str, Any]) -> None:
+    """Keep what a stage has to say of one shard it has written, such as from which inputs: the shard's last write."""
+    group.create_group(f"{_RECORDS}/{stage}/{shard}", attributes=record)
+
+
+def discard_record(group: zarr.Group, stage: str, shard: Shard) -> None:
+    """Drop a shard's record before the shard is written anew: a kill in between must not leave the old one standing."""
+    if f"{_RECORDS}/{stage}/{shard}" in group:
+        del group[f"{_RECORDS}/{stage}/{shard}"]
+
+
+def read_records(path: Path, stage: str, shards: Sequence[Shard]) -> dict[Shard, dict[str, Any]]:
+    """The records of those shards that have one."""
+    found = {}
+    for shard in shards:
+        try:
+            node = zarr.open_group(path / _RECORDS / stage / str(shard), mode="r", zarr_format=3)
+        except FileNotFoundError:
+            continue
+        found[shard] = attributes(node)
+    return found
 
 
 def shards_to_do(path: Path, names: Sequence[str], grid: Grid) -> list[Shard]:

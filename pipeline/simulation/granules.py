@@ -41,7 +41,8 @@ def write_granule(
 ) -> None:
     """Write one granule; equal arguments give equal bytes, and a reader never meets half a file.
 
-    Rows that hold only fill are not stored and read back as fill, so a granule without land costs about 100 KB.
+    Rows that hold only fill in all given layers are not stored and read back as fill, so a granule without land costs
+    about 100 KB. All six layers store the same rows: a reader can tell a row that was left out from one that was lost.
 
     Args:
         path: the file; `granule_name` gives names as the product has them. Its folder is made.
@@ -87,6 +88,9 @@ def _write_grid(file: h5py.File, tile: Tile, layers: dict[str, np.ndarray]) -> N
         scale.attrs["units"] = np.bytes_("m")
         scales.append(scale)
     fields = grid.create_group("Data Fields")
+    held = np.zeros(TILE_PIXELS, bool)
+    for values in layers.values():
+        held |= (values != FILL).any(axis=1)
     for name in LAYERS:
         # The product declares HDF5 fill value 0 and stores rows of 255. Declaring 255 instead lets rows of fill be
         # left out; every value reads back the same.
@@ -103,8 +107,7 @@ def _write_grid(file: h5py.File, tile: Tile, layers: dict[str, np.ndarray]) -> N
         for dimension, scale in zip(layer.dims, scales, strict=True):
             dimension.attach_scale(scale)
         _describe(layer, name)
-        if name in layers:
-            _write_rows(layer, layers[name])
+        _write_rows(layer, layers.get(name), np.flatnonzero(held))
     _write_projection(fields)
 
 
@@ -123,10 +126,15 @@ def _describe(layer: h5py.Dataset, name: str) -> None:
         layer.attrs["valid_range"] = np.array([0, 100], np.uint8)
 
 
-def _write_rows(layer: h5py.Dataset, values: np.ndarray) -> None:
-    """One chunk a row; compressing here and handing HDF5 the result skips its chunk cache."""
-    for row in np.flatnonzero((values != FILL).any(axis=1)):
-        layer.id.write_direct_chunk((int(row), 0), zlib.compress(values[row].tobytes(), _DEFLATE_LEVEL))
+def _write_rows(layer: h5py.Dataset, values: np.ndarray | None, rows: np.ndarray) -> None:
+    """Store rows, of fill where there are no values, one chunk each.
+
+    Compressing here and handing HDF5 the result skips its chunk cache.
+    """
+    fill = zlib.compress(bytes([FILL]) * TILE_PIXELS, _DEFLATE_LEVEL)
+    for row in rows.tolist():
+        packed = fill if values is None else zlib.compress(values[row].tobytes(), _DEFLATE_LEVEL)
+        layer.id.write_direct_chunk((row, 0), packed)
 
 
 def _write_projection(fields: h5py.Group) -> None:

@@ -1,229 +1,327 @@
 """VIIRS LAI/FPAR granules (VNP15A2H and its NOAA-20 and NOAA-21 twins), HDF-EOS5 on the sinusoidal grid.
 
-Source: VIIRS LAI/FPAR user guide; bit tables of the Earth Engine catalogue, NASA/VIIRS/002/VNP15A2H.
+Source: VIIRS LAI/FPAR user guide.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, ClassVar, Final
 
-import h5py
 import numpy as np
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.calendar import DAYS_OF_YEAR
 from pipeline.errors import GranuleError, UserError
+from pipeline.fingerprint import content_digest
 from pipeline.layout import SIMULATED
-from pipeline.sources.sinusoidal import TILE_PIXELS, Tile
+from pipeline.sections import QcRule
+from pipeline.sources.hdfeos import GridFile, open_grid
+from pipeline.sources.quality import Rule, judge, look_up
+from pipeline.sources.sinusoidal import TILE_PIXELS, TILE_SIZE, Tile
+from pipeline.sources.source import Channel, Checked, Decoded, Scene
+from pipeline.sources.tiles import tiles_touching
+from pipeline.sources.viirs_codes import (
+    CODE_NAMES,
+    CROP_BIOMES,
+    EXTRA,
+    FILL,
+    FPAR_MAX,
+    QC_FIELDS,
+    QC_POLICIES,
+    QUALITY,
+    STATIC_CODES,
+    rule,
+)
 
-NAME: Final = re.compile(r"^(VNP|VJ1|VJ2)15A2H\.A(\d{4})(\d{3})\.(h\d{2}v\d{2})\.(\d{3})\.(\d{13})\.h5$")
-FPAR_MAX: Final = 100  # raw values above are codes: 249 unclassified .. 254 water, 255 fill
-FILL: Final = 255
-
-# FparLai_QC
-SCF_QC: Final = 0b0000_0111  # algorithm: 0 main, 1 main with saturation, 2 and 3 empirical backup, 4 not produced
-DEAD_DETECTOR: Final = 0b0000_1000
-BIOME_SHIFT: Final = 4  # bits 4-7: BiomeType
-CROP_BIOMES: Final = (1, 3)  # grasses and cereal crops; broadleaf crops
-
-# FparExtra_QC
-CLOUD_STATE: Final = 0b0000_0011  # 0 confident clear, 1 probably clear, 2 probably cloudy, 3 confident cloudy
-CLOUD_SHADOW: Final = 0b0000_0100
-THIN_CIRRUS: Final = 0b0000_1000
-AEROSOL: Final = 0b0011_0000  # 0 climatology, 1 low, 2 average, 3 high
-SNOW_ICE: Final = 0b0100_0000
-
-_LAYERS: Final = ("Fpar", "FparLai_QC", "FparExtra_QC")
+NAME: Final = re.compile(r"^(VNP|VJ1|VJ2)15A2H\.A(\d{4})(\d{3})\.(h\d{2}v\d{2})\.(\d{3})\.(\d{13})\.h5$", re.ASCII)
+FIRST_YEARS: Final = {"VNP15A2H": 2012, "VJ115A2H": 2018, "VJ215A2H": 2023}  # of the records
+FPAR: Final = "Fpar"
+LAYERS: Final = (FPAR, QUALITY, EXTRA)
+UNDEFINED: Final = f"undefined value above {FPAR_MAX}"  # count of numbers that are neither values nor codes
+_SCALE: Final = 0.01
 _CORNER_TOLERANCE: Final = 0.01  # m: metadata are printed to six decimals
 
-
-@dataclass(frozen=True)
-class QcPolicy:
-    """Which observations count: largest algorithm code and cloud state, and bits of FparExtra_QC that must be unset."""
-
-    scf_max: int
-    cloud_max: int
-    forbidden: int
-    reject_dead_detector: bool = False
-
-
-QC_POLICIES: Final = {
-    "strict": QcPolicy(0, 0, CLOUD_SHADOW | THIN_CIRRUS | SNOW_ICE, reject_dead_detector=True),
-    "standard": QcPolicy(1, 1, CLOUD_SHADOW | THIN_CIRRUS | SNOW_ICE),
-    "loose": QcPolicy(3, 3, 0),
-}
+_VALUE = np.arange(256)
+_IS_CROP: Final = np.isin(QC_FIELDS["BiomeType"].of(_VALUE), CROP_BIOMES)
+_IS_STATIC: Final = np.isin(_VALUE, STATIC_CODES)
 
 
 @dataclass(frozen=True)
-class Granule:
-    """One file: one tile of one composite."""
+class GranuleName:
+    """What a file's name says."""
 
-    path: Path
     product: str
     version: str
     year: int
     day: int  # of the year, the composite's first
     tile: Tile
-    produced: str  # production time, as written in the name
-
-    def __str__(self) -> str:
-        return self.path.name
+    produced: str  # production time
 
 
-def parse_name(path: Path) -> Granule | None:
+@dataclass(frozen=True)
+class Granule(Scene):
+    """One file: one tile of one composite."""
+
+    product: str
+    version: str
+    tile: Tile
+
+
+def parse_name(path: Path) -> GranuleName | None:
     """What a file's name says, or None if it is no LAI/FPAR granule's."""
     match = NAME.match(path.name)
     if match is None:
         return None
     satellite, year, day, tile, version, produced = match.groups()
-    return Granule(path, f"{satellite}15A2H", version, int(year), int(day), Tile.parse(tile), produced)
+    try:
+        return GranuleName(f"{satellite}15A2H", version, int(year), int(day), Tile.parse(tile), produced)
+    except ValueError:  # a tile that does not exist
+        return None
 
 
-def find_granules(folder: Path, year: int) -> list[Granule]:
-    """The year's granules in a folder, the newest production of each tile and date, ordered by date and tile.
+def policy_rules(qc: str, custom: Sequence[QcRule] = ()) -> tuple[Rule, ...]:
+    """The rules of a quality policy: one of `QC_POLICIES`, or "custom" with rules of one's own.
 
     Raises:
-        UserError: the folder is missing or holds none of the year's, or mixes products or versions.
+        UserError: two rules are on one field.
     """
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}: give the folder of the granules with --granules.")
-    named = [granule for path in sorted(folder.glob("*.h5")) if (granule := parse_name(path))]
-    found = [granule for granule in named if granule.year == year]
-    if not found:
-        years = sorted({granule.year for granule in named})
+    if qc != "custom":
+        return QC_POLICIES[qc]
+    fields = [own.field for own in custom]
+    for name in fields:
+        if fields.count(name) > 1:
+            raise UserError(f"ingest.qc_rules has {name} twice: put all values that pass into one rule.")
+    return tuple(rule(own.field, *own.accept) for own in custom)
+
+
+@dataclass(frozen=True)
+class ViirsGranules:
+    """A folder of granules as a `Source`.
+
+    Attributes:
+        folder: where the files lie.
+        year: of the composites' first days.
+        policy: name of the quality policy, for records.
+        rules: all of which an observation must pass; see `policy_rules`.
+    """
+
+    folder: Path
+    year: int
+    policy: str
+    rules: tuple[Rule, ...] = field(repr=False)
+
+    channels: ClassVar[tuple[Channel, ...]] = (
+        Channel(
+            name="fpar",
+            long_name="fraction of absorbed photosynthetically active radiation",
+            units="1",
+            scale=_SCALE,
+            offset=0.0,
+            dtype="uint8",
+            missing=FILL,
+            valid_range=(0, FPAR_MAX),
+        ),
+    )
+    has_static: ClassVar[bool] = True
+    has_crop: ClassVar[bool] = True
+    row_width: ClassVar[float] = TILE_SIZE  # a chunk holds whole rows of a tile
+
+    def settings(self) -> Any:
+        """The rules: all, besides the files, that the pixels' meaning depends on."""
+        return {
+            "rules": [[one.field.layer, one.field.first, one.field.last, sorted(set(one.accept))] for one in self.rules]
+        }
+
+    def about(self, scenes: Sequence[Scene]) -> dict[str, Any]:
+        """Attributes for the cube: product and version, and what counts as an observation."""
+        products = sorted({f"{scene.product}.{scene.version}" for scene in scenes if isinstance(scene, Granule)})
+        return {
+            "source": ", ".join(products) or "VIIRS LAI/FPAR",
+            "qc_policy": self.policy,
+            "qc_rules": [one.describe() for one in self.rules],
+        }
+
+    def files(self, outline: BaseGeometry) -> list[Path]:
+        """The year's newest production of each date and tile that touches a region, ordered by date and tile.
+
+        Raises:
+            UserError: the record begins later; the folder is missing or holds none of the year's for the region; or
+                products or versions are mixed.
+        """
+        first = min(FIRST_YEARS.values())
+        if self.year < first:
+            raise UserError(
+                f"there are no VIIRS granules of {self.year}: the record begins in {first}. Give a later --year, or "
+                "observations of an older sensor as rasters ([raster] in the configuration)."
+            )
+        if not self.folder.is_dir():
+            raise UserError(f"there is no folder {self.folder}: give the folder of the granules with --granules.")
+        named = {path: name for path in sorted(self.folder.glob("*.h5")) if (name := parse_name(path))}
+        of_year = {path: name for path, name in named.items() if name.year == self.year}
+        if not of_year:
+            raise UserError(self._none_of_the_year(sorted({name.year for name in named.values()})))
+        tiles = tiles_touching(outline)
+        wanted = {path: name for path, name in of_year.items() if name.tile in tiles}
+        if not wanted:
+            there = sorted({name.tile for name in of_year.values()})
+            raise UserError(
+                f"{self.folder} holds granules of tiles {_listed(there)}, but the region touches {_listed(tiles)}. "
+                "Give another folder with --granules, or fetch these tiles."
+            )
+        self._refuse_mix(list(wanted.values()))
+        newest: dict[tuple[int, Tile], Path] = {}
+        for path, name in sorted(wanted.items(), key=lambda item: item[1].produced):
+            newest[name.day, name.tile] = path
+        return [newest[key] for key in sorted(newest)]
+
+    def check(self, path: Path) -> Checked:
+        """Open a granule and hold all of it against its name and the product, without decoding pixels.
+
+        Raises:
+            GranuleError: it is truncated, damaged or no HDF5, lacks a layer, contradicts its name, or starts on no
+                day of the calendar.
+        """
+        name = parse_name(path)
+        if name is None:
+            raise GranuleError(f"{path.name}: this is no name of a LAI/FPAR granule")
+        if name.day not in DAYS_OF_YEAR:
+            raise GranuleError(f"{path.name}: day {name.day} is no first day of an eight-day composite")
+        day = date(name.year, 1, 1) + timedelta(days=name.day - 1)
+        with open_grid(path, FPAR) as grid:
+            grid.check_fields(LAYERS, "uint8", FILL)
+            _check_place(grid, name.tile, path.name)
+            _check_attributes(grid, name, day, path.name)
+            simulated = grid.attribute(SIMULATED)
+        try:
+            digest = content_digest(path)
+        except OSError as error:
+            raise GranuleError(f"{path.name}: it cannot be read ({error.strerror})") from None
+        scene = Granule(path, day, name.tile.geobox(), str(name.tile), name.product, name.version, name.tile)
+        return Checked((scene,), digest, "" if simulated is None else str(simulated))
+
+    def expected(self, outline: BaseGeometry) -> list[str]:
+        """Keys of all 46 dates of all tiles that a region touches, such as "A2018001 h18v04"."""
+        tiles = tiles_touching(outline)
+        return [f"A{self.year}{day:03d} {tile}" for day in DAYS_OF_YEAR for tile in tiles]
+
+    def expected_key(self, scene: Scene) -> str:
+        """A granule fulfils its own date and tile."""
+        return scene.key
+
+    def read(self, scene: Scene, rows: slice, columns: slice) -> dict[str, np.ndarray]:
+        """Read a window of the three layers that FPAR needs, uint8 (rows, columns), by layer name.
+
+        Args:
+            scene: which granule.
+            rows: of the tile; only their chunks are decoded.
+            columns: of the tile.
+
+        Raises:
+            GranuleError: the file cannot be opened or its pixels cannot be decoded.
+        """
+        with open_grid(scene.path, FPAR) as grid:
+            layers = {name: grid.read(name, rows, columns, missing=FILL) for name in LAYERS}
+        for name, layer in layers.items():
+            if layer.dtype != np.uint8:  # the file was replaced after it was checked
+                raise GranuleError(f"{scene.path.name}: {name} is {layer.dtype}, not uint8")
+        return layers
+
+    def decode(self, raw: dict[str, np.ndarray]) -> Decoded:
+        """What raw pixels mean.
+
+        Args:
+            raw: uint8 arrays (n,) by layer name, as `read` gives them.
+
+        Returns:
+            FPAR in percent and which of it counts; land covers without values; crop biomes, among pixels that hold a
+            value; and counts as `judge` makes them, with those of codes ("code 254 water") beside.
+        """
+        fpar = raw[FPAR]
+        observed = fpar <= FPAR_MAX
+        valid, counts = judge(self.rules, raw, observed)
+        static = look_up(_IS_STATIC, fpar)
+        crop = look_up(_IS_CROP, raw[QUALITY]) & observed
+        counts |= _count_codes(fpar, observed)
+        return Decoded({"fpar": fpar}, {"fpar": valid}, static, crop, observed, counts)
+
+    def _none_of_the_year(self, years: list[int]) -> str:
         there = f"granules of {', '.join(map(str, years))}" if years else "no LAI/FPAR granule"
-        raise UserError(
-            f"{folder} holds {there}, none of {year}. Names look like VNP15A2H.A{year}001.h18v04.002.<production>.h5; "
+        return (
+            f"{self.folder} holds {there}, none of {self.year}. Names look like "
+            f"VNP15A2H.A{self.year}001.h18v04.002.<production>.h5; "
             "give another folder with --granules, or another --year."
         )
-    kinds = sorted({(granule.product, granule.version) for granule in found})
-    if len(kinds) > 1:
-        raise UserError(
-            f"{folder} mixes {', '.join(f'{product}.{version}' for product, version in kinds)}: their values do not "
-            "compare. Keep one product and one version in the folder."
-        )
-    newest: dict[tuple[int, Tile], Granule] = {}
-    for granule in sorted(found, key=lambda granule: granule.produced):
-        newest[granule.day, granule.tile] = granule
-    return [newest[key] for key in sorted(newest)]
+
+    def _refuse_mix(self, names: list[GranuleName]) -> None:
+        kinds = sorted({(name.product, name.version) for name in names})
+        if len(kinds) > 1:
+            raise UserError(
+                f"{self.folder} mixes {', '.join(f'{product}.{version}' for product, version in kinds)}: their values "
+                "do not compare. Keep one product and one version in the folder."
+            )
+        ((product, _),) = kinds
+        if self.year < FIRST_YEARS[product]:
+            raise UserError(
+                f"{self.folder} holds files named {product} of {self.year}, but that record begins in "
+                f"{FIRST_YEARS[product]}: they are not what their names say."
+            )
 
 
-def check(granule: Granule) -> dict[str, str]:
-    """Open a granule and hold its content against its name, without reading pixels.
-
-    Returns:
-        What later stages need of its attributes: "simulated" (its text, or empty).
-
-    Raises:
-        GranuleError: it is truncated, no HDF5, lacks a layer, is of another shape or place than its
-            name says, or starts on no day of the calendar.
-    """
-    if granule.day not in DAYS_OF_YEAR:
-        raise GranuleError(f"{granule}: day {granule.day} is no first day of an eight-day composite")
-    with _open(granule) as file:
-        fields = _fields(granule, file)
-        for name in _LAYERS:
-            layer = fields[name]
-            if layer.shape != (TILE_PIXELS, TILE_PIXELS) or layer.dtype != np.uint8:
-                raise GranuleError(
-                    f"{granule}: {name} is {layer.dtype} {layer.shape}, not uint8 ({TILE_PIXELS}, {TILE_PIXELS})"
-                )
-        _check_place(granule, file)
-        simulated = file.attrs.get(SIMULATED, b"")
-        return {"simulated": simulated.decode() if isinstance(simulated, bytes) else str(simulated)}
+def _listed(tiles: Sequence[Tile]) -> str:
+    return ", ".join(map(str, tiles))
 
 
-def read(granule: Granule, rows: slice, columns: slice) -> dict[str, np.ndarray]:
-    """Read a window of the three layers that FPAR needs.
-
-    Args:
-        granule: which file.
-        rows: rows of the tile; only these rows' chunks are read.
-        columns: columns of the tile.
-
-    Returns:
-        Raw uint8 arrays by layer name.
-
-    Raises:
-        GranuleError: the file cannot be opened or its pixels cannot be decoded.
-    """
-    with _open(granule) as file:
-        fields = _fields(granule, file)
-        try:
-            return {name: fields[name][rows, columns] for name in _LAYERS}
-        except OSError as error:
-            raise GranuleError(f"{granule}: pixels cannot be decoded ({error})") from None
-
-
-def valid(layers: dict[str, np.ndarray], policy: QcPolicy) -> np.ndarray:
-    """Which pixels hold an observation that a policy accepts.
-
-    Args:
-        layers: raw arrays as `read` gives them.
-        policy: one of `QC_POLICIES`.
-
-    Returns:
-        Boolean array.
-    """
-    quality, extra = layers["FparLai_QC"], layers["FparExtra_QC"]
-    accepted = (
-        (layers["Fpar"] <= FPAR_MAX)
-        & ((quality & SCF_QC) <= policy.scf_max)
-        & ((extra & CLOUD_STATE) <= policy.cloud_max)
-        & ((extra & policy.forbidden) == 0)
+def _check_place(grid: GridFile, tile: Tile, where: str) -> None:
+    structure = grid.structure
+    if structure.shape != (TILE_PIXELS, TILE_PIXELS):
+        raise GranuleError(f"{where}: StructMetadata.0 describes {structure.shape} pixels, not {TILE_PIXELS} squared")
+    corners = (
+        ("UpperLeftPointMtrs", structure.upper_left, tile.upper_left),
+        ("LowerRightMtrs", structure.lower_right, tile.lower_right),
     )
-    if policy.reject_dead_detector:
-        accepted &= (quality & DEAD_DETECTOR) == 0
-    return accepted
+    for key, found, expected in corners:
+        if max(abs(a - b) for a, b in zip(found, expected, strict=True)) > _CORNER_TOLERANCE:
+            raise GranuleError(f"{where}: its {key} is {found}, but tile {tile} has {expected}")
 
 
-def crop_biome(layers: dict[str, np.ndarray]) -> np.ndarray:
-    """Which pixels the product's land cover calls crops or grassland (BiomeType of FparLai_QC)."""
-    return np.isin(layers["FparLai_QC"] >> BIOME_SHIFT, CROP_BIOMES)
+def _check_attributes(grid: GridFile, name: GranuleName, day: date, where: str) -> None:
+    """What attributes say must not contradict the name or the product; what they leave out is no fault."""
+    scale, offset = (grid.attribute(*names, field=FPAR) for names in (("scale_factor",), ("add_offset", "offset")))
+    if scale is not None and not np.isclose(_number(scale), _SCALE, rtol=1e-5):
+        raise GranuleError(f"{where}: the scale_factor of {FPAR} is {scale}, not {_SCALE}")
+    if offset is not None and _number(offset) != 0:
+        raise GranuleError(f"{where}: the offset of {FPAR} is {offset}, not 0")
+    said = (
+        ("HorizontalTileNumber", name.tile.h),
+        ("VerticalTileNumber", name.tile.v),
+        ("VersionID", int(name.version)),
+    )
+    for key, expected in said:
+        number = grid.attribute(key)
+        if number is not None and _number(number) != expected:
+            raise GranuleError(f"{where}: its {key} is {number}, which contradicts its name")
+    texts = (("ShortName", name.product), ("RangeBeginningDate", day.isoformat()))
+    for key, wanted in texts:
+        text = grid.attribute(key)
+        if text is not None and str(text)[: len(wanted)] != wanted:
+            raise GranuleError(f"{where}: its {key} is {text}, which contradicts its name ({wanted})")
 
 
-def tiles_of(granules: Iterable[Granule]) -> list[Tile]:
-    """The tiles that occur, in order."""
-    return sorted({granule.tile for granule in granules})
-
-
-def _open(granule: Granule) -> h5py.File:
+def _number(value: str | float) -> float:
+    """A number that may be written as a text; NaN, which equals nothing, where it is none."""
     try:
-        return h5py.File(granule.path, "r")
-    except FileNotFoundError:
-        raise GranuleError(f"{granule}: the file is gone") from None
-    except OSError as error:
-        reason = "truncated" if "truncated" in str(error) else "no HDF5 file, or a damaged one"
-        raise GranuleError(f"{granule}: {reason}; fetch it again") from None
+        return float(value)
+    except ValueError:
+        return float("nan")
 
 
-def _fields(granule: Granule, file: h5py.File) -> h5py.Group:
-    """The one data group with an Fpar layer: its name differs between versions, so it is never assumed."""
-    grids = file.get("HDFEOS/GRIDS")
-    names = list(grids) if isinstance(grids, h5py.Group) else []
-    found = [name for name in names if f"{name}/Data Fields/Fpar" in grids]
-    if len(found) != 1:
-        raise GranuleError(f"{granule}: {len(found)} groups under /HDFEOS/GRIDS hold an Fpar layer, not one")
-    fields = grids[f"{found[0]}/Data Fields"]
-    missing = [name for name in _LAYERS if name not in fields]
-    if missing:
-        raise GranuleError(f"{granule}: the layer {', '.join(missing)} is missing")
-    return fields
-
-
-def _check_place(granule: Granule, file: h5py.File) -> None:
-    structure = file.get("HDFEOS INFORMATION/StructMetadata.0")
-    if structure is None:
-        raise GranuleError(f"{granule}: there is no StructMetadata.0 that says where it lies")
-    text = structure[()].decode("ascii", errors="replace").rstrip("\0")
-    corners = {}
-    for key in ("UpperLeftPointMtrs", "LowerRightMtrs"):
-        match = re.search(rf"{key}=\(([-+.\deE]+),([-+.\deE]+)\)", text)
-        if match is None:
-            raise GranuleError(f"{granule}: StructMetadata.0 has no {key}")
-        corners[key] = (float(match[1]), float(match[2]))
-    expected = {"UpperLeftPointMtrs": granule.tile.upper_left, "LowerRightMtrs": granule.tile.lower_right}
-    for key, place in expected.items():
-        if max(abs(a - b) for a, b in zip(corners[key], place, strict=True)) > _CORNER_TOLERANCE:
-            raise GranuleError(f"{granule}: its {key} is {corners[key]}, but tile {granule.tile} has {place}")
+def _count_codes(fpar: np.ndarray, observed: np.ndarray) -> dict[str, int]:
+    if observed.all():
+        return {}
+    met = np.bincount(fpar[~observed], minlength=256)
+    counts = {f"code {code} {text}": int(met[code]) for code, text in CODE_NAMES.items() if met[code]}
+    undefined = int(met.sum()) - sum(counts.values())
+    return counts | ({UNDEFINED: undefined} if undefined else {})

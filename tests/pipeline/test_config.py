@@ -36,7 +36,7 @@ def test_a_value_given_as_none_counts_as_not_given(toml):
         ("yaer = 2018", "yaer"),
         ("[training]\niteration = 3", "training.iteration"),
         ('[ingest]\nqc = "lenient"', "lenient"),
-        ("year = 1999", "1999"),
+        ("year = 1899", "1899"),
         ('[ingest]\ngrid = "epsg4326"', "epsg3035-1km"),
         ("[ingest]\nshard = 100\nchunk = 64", "multiple"),
     ],

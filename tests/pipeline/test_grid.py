@@ -8,11 +8,11 @@ from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 from shapely.geometry import box
 
-from pipeline.config import DATA
+from pipeline.sections import DATA
 from pipeline.errors import UserError
-from pipeline.footprint import footprint, tiles_touching
-from pipeline.grid import GRID_NAMES, Grid, Shard, inside, make_grid, read_outline
+from pipeline.grid import GRID_EXAMPLES, Grid, Shard, inside, make_grid, read_outline
 from pipeline.sources.sinusoidal import TILE_SIZE, Tile
+from pipeline.sources.tiles import tiles_touching
 
 ITALY = read_outline(DATA / "italy_ne10m.geojson")
 
@@ -66,11 +66,12 @@ def test_sinusoidal_grids_nest_in_the_tiles(name, pixels):
         assert offset / cell == pytest.approx(round(offset / cell), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", GRID_NAMES)
+@pytest.mark.parametrize("name", [*GRID_EXAMPLES, "epsg32632-250m"])
 def test_the_grid_covers_the_region(name):
     grid = make_grid(name, ITALY, 512, 128)
-    within = inside(grid.geobox, ITALY)
-    area_km2 = within.sum() * grid.geobox.transform.a**2 / 1e6
+    coarser = grid.geobox.zoom_out(max(1, round(1000 / grid.geobox.transform.a)))
+    within = inside(coarser, ITALY)
+    area_km2 = within.sum() * coarser.transform.a**2 / 1e6
     assert area_km2 == pytest.approx(301_000, rel=0.01)
     assert not within[0].any()
     assert not within[-1].any()
@@ -108,36 +109,22 @@ def test_an_outline_may_be_a_bare_polygon(tmp_path):
     assert read_outline(path).equals(box(9, 45, 10, 46))
 
 
-def test_every_pixel_falls_into_the_cell_that_holds_its_centre():
-    """Against the projection of single points, on a shard across the seam of h18v04 and h19v04."""
-    grid = make_grid("epsg3035-1km", box(13.1, 41.8, 13.8, 42.3), 512, 128)
-    geobox = grid.geobox
-    rng = np.random.default_rng(0)
-    for tile in (Tile(18, 4), Tile(19, 4)):
-        where = footprint(geobox, tile)
-        assert where is not None
-        width = where.columns.stop - where.columns.start
-        project = tile.geobox().crs.transformer_to_crs(geobox.crs)
-        for k in rng.integers(0, len(where.cells), 50):
-            row, column = divmod(int(where.positions[k]), width)
-            x, y = tile.geobox().transform @ (where.columns.start + column + 0.5, where.rows.start + row + 0.5)
-            x, y = project(x, y)
-            cell_column, cell_row = ~geobox.transform @ (x, y)
-            assert where.cells[k] == int(cell_row) * geobox.shape[1] + int(cell_column)
+def test_grids_of_one_region_share_their_edges():
+    edges = {make_grid(f"epsg3035-{size}", ITALY, 512, 128).geobox.boundingbox for size in ("1km", "500m", "250m", "100m")}
+    assert len(edges) == 1
+    native = {make_grid(name, ITALY, 512, 128).geobox.boundingbox[:4] for name in ("sinusoidal-463m", "sinusoidal-927m")}
+    assert np.ptp(np.array(sorted(native)), axis=0).max() < 1e-6
 
 
-def test_no_pixel_of_the_shard_is_left_out():
-    """Seen from the cells: across the seam every cell gets the pixels that its area holds, four to six of them."""
-    grid = make_grid("epsg3035-1km", box(13.1, 41.8, 13.8, 42.3), 512, 128)
-    n = grid.shape[0] * grid.shape[1]
-    count = np.zeros(n, int)
-    for tile in tiles_touching(box(13, 41, 14, 43)):
-        where = footprint(grid.geobox, tile)
-        if where is not None:
-            count += np.bincount(where.cells, minlength=n)
-    assert count.min() >= 2
-    assert count.mean() == pytest.approx(1000**2 / (TILE_SIZE / 2400) ** 2, rel=0.005)
-
-
-def test_a_tile_far_away_has_no_footprint():
-    assert footprint(make_grid("epsg3035-1km", box(9, 45, 9.2, 45.2), 512, 128).geobox, Tile(19, 5)) is None
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("1km", "unknown grid '1km'"),
+        ("epsg3035-0m", "unknown grid"),
+        ("epsg4326-100m", "EPSG:4326, which has no metres"),
+        ("epsg999999-1km", "no known CRS"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_with_the_reason(name, reason):
+    with pytest.raises(UserError, match=reason):
+        make_grid(name, ITALY, 512, 128)

@@ -18,8 +18,9 @@ from pipeline import layout, stores
 from pipeline.errors import UserError
 from pipeline.executor import OnDask
 from pipeline.infer import infer
-from pipeline.series import SCALE, mapped_series
+from pipeline.series import mapped_series
 
+SCALE = 100
 OUTPUTS = ("label", "confidence", "fpar_filled", "fill_spread")
 
 

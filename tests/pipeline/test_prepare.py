@@ -28,6 +28,34 @@ def test_counts_means_and_mask_are_exact(finished):
     np.testing.assert_array_equal(mask, cropland)
 
 
+def test_gaps_and_the_first_and_last_date_are_exact(finished):
+    names = ("fpar", "observed", "longest_gap", "first_observed", "last_observed", "train_mask", "mask")
+    fpar, observed, longest, first, last, train, mask = read(finished, *names)
+    np.testing.assert_array_equal(observed, fpar != 255)
+    for y, x in [(0, 0), (11, 30), (20, 20), (33, 7)]:
+        days = 8 * np.flatnonzero(observed[:, y, x]) + 1
+        if not len(days):
+            assert (longest[y, x], first[y, x], last[y, x]) == (46, 65535, 65535)
+            continue
+        assert (first[y, x], last[y, x]) == (days[0], days[-1])
+        runs = "".join("x" if seen else "." for seen in observed[:, y, x]).split("x")
+        assert longest[y, x] == max(map(len, runs))
+    assert longest.max() <= 46
+    np.testing.assert_array_equal(train, mask)
+
+
+def test_cells_observed_too_seldom_are_neither_mapped_nor_trained_on(country, tmp_path):
+    few = {"preparation__min_observations": 33, "preparation__min_train_observations": 36}
+    config = small_config(country, tmp_path, **few)
+    ingest(config)
+    facts = prepare(config).facts
+    n, mask, train = read(config, "n_observed", "mask", "train_mask")
+    assert n[mask == 1].min() == 33
+    assert n[train == 1].min() == 36
+    assert 0 < facts["cells_to_train_on"] == train.sum() < facts["mapped_cells"] == mask.sum()
+    assert prepare(small_config(country, tmp_path)).facts["mapped_cells"] > facts["mapped_cells"]
+
+
 def test_without_a_reference_the_biome_decides(country, tmp_path):
     config = small_config(country, tmp_path, reference__path=None)
     ingest(config)

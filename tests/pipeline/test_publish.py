@@ -146,19 +146,8 @@ def test_publishing_again_does_nothing_and_leaves_no_strays(two_years):
 
 def test_another_grid_is_refused_and_the_cube_kept(two_years, tmp_path):
     year = two_years[1]
-    other = small_config(
-        year.region.outline.parent, year.out, year=2022, ingest__grid="sinusoidal-927m", ingest__granules=tmp_path
-    )
-    import shutil
-    from datetime import date
-
-    from small_country import TILE
-
-    from pipeline.simulation.granules import granule_name  # the granules of 2018, stamped 2022
-
-    for path in year.granules.iterdir():
-        day = int(path.name[14:17])
-        shutil.copy(path, tmp_path / granule_name(TILE, date.fromordinal(date(2022, 1, 1).toordinal() + day - 1)))
+    make_country(tmp_path / "2022", year=2022)
+    other = small_config(tmp_path / "2022", year.out, year=2022, ingest__grid="sinusoidal-927m")
     with pytest.raises(UserError, match="another --out"):
         run(other, InProcess(), Silent())
     assert xr.open_zarr(year.clusters, consolidated=False).year.values.tolist() == [2018, 2021]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pipeline.executor import InProcess
 from pipeline.grid import Shard
 from pipeline.progress import Silent
-from pipeline.series import allot, fill_with_mean, from_fraction, sample_series, to_series
+from pipeline.series import allot, fill_with_mean, sample_series
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=20), st.integers(0, 5000))
@@ -19,27 +19,22 @@ def test_a_sample_is_split_in_proportion(counts, size):
             assert abs(quota[shard] - size * count / sum(counts)) < 1
 
 
-@given(st.lists(st.integers(0, 100) | st.just(255), min_size=1, max_size=50))
-def test_stored_values_survive_the_way_to_series_and_back(values):
-    stored = np.array(values, np.uint8)
-    np.testing.assert_array_equal(from_fraction(to_series(stored)), stored)
-
-
-def test_values_beyond_the_range_are_clipped():
-    assert from_fraction(np.array([-0.2, 0.004, 0.006, 1.3, np.nan])).tolist() == [0, 0, 1, 100, 255]
-
-
 def test_gaps_are_filled_by_the_mean_of_their_own_series():
-    series = np.array([[1, np.nan, 3], [np.nan, 5, np.nan]], np.float32)
-    assert fill_with_mean(series).tolist() == [[1, 2, 3], [5, 5, 5]]
+    series = np.array([[1, np.nan, 3], [np.nan, 5, np.nan]], np.float32)[:, :, None]
+    assert fill_with_mean(series, np.zeros(1))[:, :, 0].tolist() == [[1, 2, 3], [5, 5, 5]]
+
+
+def test_a_channel_that_a_series_never_observed_takes_the_mean_that_is_given():
+    series = np.array([[[1, np.nan], [np.nan, np.nan]], [[3, 4], [5, 8]]], np.float32)
+    assert fill_with_mean(series, np.array([3, 6])).tolist() == [[[1, 6], [1, 6]], [[3, 4], [5, 8]]]
 
 
 def test_the_sample_depends_on_the_seed_alone(finished):
     one, two, other = (sample_series(finished.cube, 100, seed, InProcess(), Silent()) for seed in (1, 1, 2))
-    assert one.shape == (100, 46)
+    assert one.shape == (100, 46, 1)
     np.testing.assert_array_equal(one, two)
     assert not np.array_equal(one, other, equal_nan=True)
-    assert not np.isnan(one).all(axis=1).any()
+    assert not np.isnan(one).all(axis=(1, 2)).any()
 
 
 def test_a_sample_larger_than_the_country_is_the_country(finished):

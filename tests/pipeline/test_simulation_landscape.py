@@ -10,7 +10,7 @@ from odc.geo import CRS
 from shapely.geometry import box
 
 from pipeline.calendar import DAYS_OF_YEAR, composite_dates
-from pipeline.config import DATA
+from pipeline.sections import DATA
 from pipeline.grid import make_grid, read_outline
 from pipeline.simulation.composition import POINTS, Composition, compose
 from pipeline.simulation.cropmap import map_geobox, map_strip, strips

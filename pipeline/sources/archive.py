@@ -1,0 +1,56 @@
+"""What an archive of granules on the network offers, and how it fails."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.errors import UserError
+from pipeline.retry import Transient
+from pipeline.sources.sinusoidal import Tile
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that the archive's catalogue lists."""
+
+    name: str  # of the file, as the product names it
+    url: str
+    size: int | None = None  # bytes, where the catalogue knows them exactly
+    about: int | None = None  # bytes, rounded: for plans, not for checks
+    algorithm: str = ""  # of the checksum, as hashlib calls it; empty: the catalogue gives none that can be computed
+    checksum: str = ""  # lower-case hexadecimal
+
+
+class Unavailable(Transient):
+    """A service does not answer, is overloaded, or broke a transfer off."""
+
+
+class Refused(UserError):
+    """The archive gives nothing at all: credentials or a licence are missing. Trying again is useless."""
+
+
+class NotServed(UserError):
+    """The archive does not give this one file. Trying again is useless."""
+
+
+class Archive(Protocol):
+    """Where granules are listed and fetched; used by several threads at once."""
+
+    def search(self, product: str, version: str, year: int, tile: Tile) -> list[Remote]:
+        """Files of a product whose names say that year and tile.
+
+        Raises:
+            Unavailable: the catalogue does not answer.
+            Refused: it refuses the credentials, or there are none.
+        """
+        ...
+
+    def fetch(self, remote: Remote) -> Generator[bytes, None, None]:
+        """The content of a file, piece by piece; it ends early only by an error.
+
+        Raises:
+            Unavailable: the archive does not answer, or the transfer broke off.
+            Refused: it refuses the credentials, or a licence has not been accepted.
+            NotServed: it does not give this file.
+        """
+        ...
