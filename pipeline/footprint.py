@@ -1,6 +1,7 @@
 """Which pixels of a source fall into which cells of the grid, in whatever projections the two are."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -11,25 +12,21 @@ _EMPTY_BELOW = 4.0  # pixels a cell: with fewer, a cell may hold no pixel's cent
 
 @dataclass(frozen=True, eq=False)
 class Footprint:
-    """The pixels of one source that fall into cells, cell by cell."""
+    """The pixels of one source that fall into cells."""
 
     rows: slice  # window of the source
     columns: slice
-    positions: np.ndarray  # flat positions within the window of the pixels that fall into a cell, ordered by cell
-    cells: np.ndarray  # flat indices of the cells that hold pixels, ascending
-    starts: np.ndarray  # where each of these cells begins in `positions`
+    positions: np.ndarray  # flat positions within the window of the pixels that fall into a cell
+    cells: np.ndarray  # flat index of the cell that each of them falls into
 
-    @property
-    def sizes(self) -> np.ndarray:
-        """Number of pixels of each of the cells."""
-        return np.diff(self.starts, append=self.positions.size)
+    def pick(self, window: np.ndarray) -> np.ndarray:
+        """The pixels that fall into a cell, of a window (rows, columns)."""
+        flat = window.ravel()
+        return flat if flat.size == self.positions.size and self._all_in_order else flat[self.positions]
 
-    def total(self, values: np.ndarray) -> np.ndarray:
-        """Sums over each cell of values in the order of `positions`, as int64."""
-        if self.starts.size == self.positions.size:  # one pixel a cell
-            return values.astype(np.int64)
-        summed: np.ndarray = np.add.reduceat(values, self.starts, dtype=np.int64)
-        return summed
+    @cached_property
+    def _all_in_order(self) -> bool:
+        return bool((self.positions == np.arange(self.positions.size)).all())
 
 
 def window_of(cells: GeoBox, source: GeoBox) -> tuple[slice, slice] | None:
@@ -62,23 +59,16 @@ def footprint(cells: GeoBox, source: GeoBox) -> Footprint | None:
     window = window_of(cells, source)
     if window is None:
         return None
-    density = _pixels_per_cell(cells, source)
+    density, n = _pixels_per_cell(cells, source), cells.shape[0] * cells.shape[1]
     if density < 1 - 1e-6:
-        positions, index = _pixel_of_cells(cells, source, window, np.arange(cells.shape[0] * cells.shape[1]))
+        positions, index = _pixel_of_cells(cells, source, window, np.arange(n))
     else:
         positions, index = _cell_of_pixels(cells, source, window)
         if density < _EMPTY_BELOW:
-            empty = np.setdiff1d(np.arange(cells.shape[0] * cells.shape[1]), index)
+            empty = np.flatnonzero(np.bincount(index, minlength=n) == 0)
             more, cell = _pixel_of_cells(cells, source, window, empty)
             positions, index = np.concatenate([positions, more]), np.concatenate([index, cell])
-    return _ordered(window, positions, index) if positions.size else None
-
-
-def _ordered(window: tuple[slice, slice], positions: np.ndarray, index: np.ndarray) -> Footprint:
-    order = np.argsort(index, kind="stable")
-    index = index[order]
-    starts = np.flatnonzero(np.diff(index, prepend=-1))
-    return Footprint(*window, positions[order], index[starts], starts)
+    return Footprint(*window, positions, index) if positions.size else None
 
 
 def _cell_of_pixels(

@@ -268,7 +268,7 @@ def _capacity(cells: GeoBox, footprints: dict[GeoBox, Footprint], by_period: lis
     for places in {frozenset(scene.geobox for scene in scenes) for scenes in by_period}:
         pixels = np.zeros_like(most)
         for place in places & footprints.keys():
-            pixels[footprints[place].cells] += footprints[place].sizes
+            pixels += np.bincount(footprints[place].cells, minlength=most.size)
         np.maximum(most, pixels, out=most)
     return most
 
@@ -287,8 +287,6 @@ def _add_scene(
     for where, _ in touched:
         rows = slice(where.rows.start - top, where.rows.stop - top)
         columns = slice(where.columns.start - left, where.columns.stop - left)
-        decoded.append(
-            source.decode({name: layer[rows, columns].ravel()[where.positions] for name, layer in raw.items()})
-        )
+        decoded.append(source.decode({name: where.pick(layer[rows, columns]) for name, layer in raw.items()}))
     for (where, average), pixels in zip(touched, decoded, strict=True):
         average.add(where, pixels)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Generator, Mapping
 from functools import cached_property
 from http import HTTPStatus
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -120,21 +120,25 @@ def _log_in() -> "earthaccess.Auth":
 
     _check_environment()
     auth = PatientAuth()
-    reasons = []
     for strategy in ("environment", "netrc"):
         try:
             auth.login(strategy=strategy, persist=False)
-        except LoginStrategyUnavailable as error:
-            reasons.append(str(error))
+        except LoginStrategyUnavailable:
+            continue
         except LoginAttemptFailure:
             raise Refused(f"Earthdata Login refuses user name and password ({strategy}). {HOW_TO_LOG_IN}") from None
         except requests.RequestException as error:
             raise unavailable(error, f"https://{LOGIN_HOST}") from None
         except OSError as error:
-            reasons.append(f"netrc cannot be read: {error.strerror}")
+            raise Refused(f"{error.filename} cannot be read: {error.strerror}. {HOW_TO_LOG_IN}") from None
         if auth.authenticated:
             return auth
-    raise Refused(f"there are no credentials for NASA's Earthdata ({reasons[-1]}). {HOW_TO_LOG_IN}")
+    netrc = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    lacking = f"has no proper entry of {LOGIN_HOST}" if netrc.exists() else "does not exist"
+    raise Refused(
+        f"there are no credentials for NASA's Earthdata: none in the environment, and {netrc} {lacking}. "
+        f"{HOW_TO_LOG_IN}"
+    )
 
 
 def _check_environment() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.errors import GranuleError
 
 _DEFLATE, _SHUFFLE, _FLETCHER32 = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
-_COMPRESSORS: Final = (_DEFLATE, h5py.h5z.FILTER_SZIP, h5py.h5z.FILTER_LZF)
+_COMPRESSORS: Final = (_DEFLATE, h5py.h5z.FILTER_SZIP)
 _UNPACKED_HERE: Final = ((), (_DEFLATE,), (_SHUFFLE, _DEFLATE))
 # what h5py raises on damaged metadata, found by damaging files
 _LIBRARY_ERRORS: Final = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)

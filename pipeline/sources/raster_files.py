@@ -79,7 +79,7 @@ def open_raster(path: Path, crs: str | None = None, band_date: str | None = None
         raise GranuleError(f"{path.name}: the file is gone") from None
     except UserError as error:
         raise type(error)(f"{path.name}: {error}") from None
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: of HDF5 and PROJ
         raise GranuleError(f"{path.name}: damaged or truncated ({error}); fetch it again") from None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import cftime
+import h5py
 import numpy as np
 import pyproj
 import xarray as xr
@@ -43,9 +44,12 @@ def opened_dataset(path: Path, engine: str) -> Iterator[xr.Dataset]:
     Raises:
         GranuleError: it is HDF5, but no NetCDF.
     """
+    if engine == "h5netcdf":
+        with h5py.File(path, "r") as file:  # of damaged files h5netcdf would leave broken objects behind
+            dict(file.attrs)
     try:
         dataset = xr.open_dataset(path, engine=engine, decode_cf=False)
-    except (ValueError, KeyError, TypeError) as error:  # TypeError: what scipy says of a cut classic file
+    except (ValueError, LookupError, TypeError) as error:  # as the readers say that headers make no sense
         raise GranuleError(f"no NetCDF file that can be read ({error})") from None
     with dataset:
         yield dataset

@@ -3,7 +3,6 @@
 Source: VIIRS LAI/FPAR user guide.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -19,7 +18,7 @@ from pipeline.fingerprint import content_digest
 from pipeline.layout import SIMULATED
 from pipeline.sections import QcRule
 from pipeline.sources.hdfeos import GridFile, open_grid
-from pipeline.sources.quality import Rule, judge, look_up
+from pipeline.sources.quality import OBSERVED, Rule, judge, look_up
 from pipeline.sources.sinusoidal import TILE_PIXELS, TILE_SIZE, Tile
 from pipeline.sources.source import Channel, Checked, Decoded, Scene
 from pipeline.sources.tiles import tiles_touching
@@ -35,30 +34,16 @@ from pipeline.sources.viirs_codes import (
     STATIC_CODES,
     rule,
 )
+from pipeline.sources.viirs_names import FIRST_YEARS, GranuleName, parse_name
 
-NAME: Final = re.compile(r"^(VNP|VJ1|VJ2)15A2H\.A(\d{4})(\d{3})\.(h\d{2}v\d{2})\.(\d{3})\.(\d{13})\.h5$", re.ASCII)
-FIRST_YEARS: Final = {"VNP15A2H": 2012, "VJ115A2H": 2018, "VJ215A2H": 2023}  # of the records
 FPAR: Final = "Fpar"
 LAYERS: Final = (FPAR, QUALITY, EXTRA)
 UNDEFINED: Final = f"undefined value above {FPAR_MAX}"  # count of numbers that are neither values nor codes
 _SCALE: Final = 0.01
 _CORNER_TOLERANCE: Final = 0.01  # m: metadata are printed to six decimals
 
-_VALUE = np.arange(256)
-_IS_CROP: Final = np.isin(QC_FIELDS["BiomeType"].of(_VALUE), CROP_BIOMES)
-_IS_STATIC: Final = np.isin(_VALUE, STATIC_CODES)
-
-
-@dataclass(frozen=True)
-class GranuleName:
-    """What a file's name says."""
-
-    product: str
-    version: str
-    year: int
-    day: int  # of the year, the composite's first
-    tile: Tile
-    produced: str  # production time
+_IS_CROP: Final = np.isin(QC_FIELDS["BiomeType"].of(np.arange(256)), CROP_BIOMES)
+_IS_STATIC: Final = np.isin(np.arange(256), STATIC_CODES)
 
 
 @dataclass(frozen=True)
@@ -68,18 +53,6 @@ class Granule(Scene):
     product: str
     version: str
     tile: Tile
-
-
-def parse_name(path: Path) -> GranuleName | None:
-    """What a file's name says, or None if it is no LAI/FPAR granule's."""
-    match = NAME.match(path.name)
-    if match is None:
-        return None
-    satellite, year, day, tile, version, produced = match.groups()
-    try:
-        return GranuleName(f"{satellite}15A2H", version, int(year), int(day), Tile.parse(tile), produced)
-    except ValueError:  # a tile that does not exist
-        return None
 
 
 def policy_rules(qc: str, custom: Sequence[QcRule] = ()) -> tuple[Rule, ...]:
@@ -224,9 +197,10 @@ class ViirsGranules:
         """
         with open_grid(scene.path, FPAR) as grid:
             layers = {name: grid.read(name, rows, columns, missing=FILL) for name in LAYERS}
+        shape = tuple(len(range(*window.indices(TILE_PIXELS))) for window in (rows, columns))
         for name, layer in layers.items():
-            if layer.dtype != np.uint8:  # the file was replaced after it was checked
-                raise GranuleError(f"{scene.path.name}: {name} is {layer.dtype}, not uint8")
+            if (layer.dtype, layer.shape) != (np.uint8, shape):
+                raise GranuleError(f"{scene.path.name}: {name} is no longer what it was when the file was checked")
         return layers
 
     def decode(self, raw: dict[str, np.ndarray]) -> Decoded:
@@ -244,7 +218,7 @@ class ViirsGranules:
         valid, counts = judge(self.rules, raw, observed)
         static = look_up(_IS_STATIC, fpar)
         crop = look_up(_IS_CROP, raw[QUALITY]) & observed
-        counts |= _count_codes(fpar, observed)
+        counts |= _count_codes(fpar, counts[OBSERVED])
         return Decoded({"fpar": fpar}, {"fpar": valid}, static, crop, observed, counts)
 
     def _none_of_the_year(self, years: list[int]) -> str:
@@ -318,10 +292,8 @@ def _number(value: str | float) -> float:
         return float("nan")
 
 
-def _count_codes(fpar: np.ndarray, observed: np.ndarray) -> dict[str, int]:
-    if observed.all():
-        return {}
-    met = np.bincount(fpar[~observed], minlength=256)
-    counts = {f"code {code} {text}": int(met[code]) for code, text in CODE_NAMES.items() if met[code]}
-    undefined = int(met.sum()) - sum(counts.values())
-    return counts | ({UNDEFINED: undefined} if undefined else {})
+def _count_codes(fpar: np.ndarray, observed: int) -> dict[str, int]:
+    met = {text: int(np.count_nonzero(fpar == code)) for code, text in CODE_NAMES.items()}
+    undefined = fpar.size - observed - sum(met.values())
+    named = {f"code {code} {text}": met[text] for code, text in CODE_NAMES.items() if met[text]}
+    return named | ({UNDEFINED: undefined} if undefined else {})

@@ -3,18 +3,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 import requests
 import responses
-from earthdata_service import CATALOGUE, LOGIN, METADATA, PASSWORD, TOKEN, USERNAME, EarthdataService, answers, name_of
-from hypothesis import given
-from hypothesis import strategies as st
+from downloads import connected
+from earthdata_service import CATALOGUE, LOGIN, PASSWORD, TOKEN, USERNAME, EarthdataService, answers, name_of
 
 from pipeline.errors import UserError
-from pipeline.retry import LONGEST_PAUSE, Transient, patiently, pause_before
 from pipeline.sources import transport
 from pipeline.sources.archive import NotServed, Refused, Remote, Unavailable
 from pipeline.sources.earthdata import EarthdataArchive, remotes
@@ -32,15 +31,9 @@ def service() -> EarthdataService:
 
 
 @pytest.fixture
-def network(service, monkeypatch, tmp_path):
-    for name in ("EARTHDATA_USERNAME", "EARTHDATA_PASSWORD"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("EARTHDATA_TOKEN", TOKEN)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
-        service.attach(mock)
+def network(service, monkeypatch, tmp_path) -> Iterator[responses.RequestsMock]:
+    with connected(service, monkeypatch, tmp_path) as mock:
         yield mock
-        assert not [call for call in mock.calls if str(call.request.url).startswith(METADATA)]
 
 
 def umm(*parts, links=None):
@@ -189,14 +182,17 @@ def test_what_the_archive_answers_decides_whether_to_fetch_again(network, servic
 @pytest.mark.parametrize(
     ("netrc", "words"),
     [
-        (None, "No .netrc"),
-        ("machine elsewhere.org login a password b\n", "not found"),
-        ("user kepler\n", "parse"),
+        (None, "netrc does not exist"),
+        ("machine elsewhere.org login a password b\n", "netrc has no proper entry"),
+        ("user kepler\n", "netrc has no proper entry"),
+        ("a folder", "cannot be read"),
     ],
 )
 def test_what_is_wrong_with_netrc_is_said(network, monkeypatch, tmp_path, netrc, words):
     monkeypatch.delenv("EARTHDATA_TOKEN")
-    if netrc is not None:
+    if netrc == "a folder":
+        (tmp_path / "netrc").mkdir()
+    elif netrc is not None:
         (tmp_path / "netrc").write_text(netrc)
     with pytest.raises(Refused, match=words) as caught:
         EarthdataArchive().search(*QUESTION)
@@ -293,46 +289,6 @@ def test_retry_after_is_a_number_or_a_date():
     assert 85 < transport.seconds_asked(format_datetime(later, usegmt=True)) <= 90
     assert transport.seconds_asked(format_datetime(later - timedelta(days=1))) == 0
     assert transport.seconds_asked("") == transport.seconds_asked("soon") == transport.seconds_asked("-5") == 0
-
-
-@given(st.integers(2, 40), st.floats(0, 10_000))
-def test_pauses_grow_to_a_limit_and_are_no_shorter_than_asked(attempt, asked):
-    pause = pause_before(attempt, asked)
-    assert min(max(asked, 2.0 ** min(attempt - 2, 5)), LONGEST_PAUSE) <= pause <= max(asked + 30, 90)
-    assert pause <= LONGEST_PAUSE
-
-
-@given(st.integers(1, 8), st.integers(0, 10))
-def test_attempts_end_with_success_or_after_their_number(attempts, n_failures):
-    outcomes = iter([*[Transient("later", pause=7)] * n_failures, "done"])
-    pauses: list[float] = []
-
-    def action() -> str:
-        outcome = next(outcomes)
-        if isinstance(outcome, Transient):
-            raise outcome
-        return outcome
-
-    if n_failures < attempts:
-        assert patiently(action, attempts, pauses.append) == "done"
-        assert len(pauses) == n_failures
-    else:
-        with pytest.raises(Transient, match="later"):
-            patiently(action, attempts, pauses.append)
-        assert len(pauses) == attempts - 1
-    assert all(pause >= 7 for pause in pauses)
-
-
-def test_other_errors_are_not_tried_again():
-    calls = []
-
-    def action() -> None:
-        calls.append(1)
-        raise NotServed("no")
-
-    with pytest.raises(NotServed):
-        patiently(action, 5, pytest.fail)
-    assert len(calls) == 1
 
 
 def test_the_service_is_named_by_its_host_alone():

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -163,42 +162,37 @@ class Child:
             self._process = None
 
 
-@contextmanager
+@pytest.fixture(scope="module")
 def child(specimen: Specimen) -> Iterator[Child]:
     made = Child(specimen.expected)
-    try:
-        yield made
-    finally:
-        made.stop()
+    yield made
+    made.stop()
 
 
-def fates(specimen: Specimen, seeds: range, folder: Path) -> Counter[str]:
+def fates(specimen: Specimen, child: Child, seeds: range, folder: Path) -> Counter[str]:
     """How many files were read right, set aside, or anything else, which is told with its seed."""
     path = folder / specimen.path.name
     met: Counter[str] = Counter()
-    with child(specimen) as reader:
-        for seed in seeds:
-            path.write_bytes(specimen.damaged(seed))
-            fate = reader.fate(path)
-            met[fate if fate in ("right", "set aside") else f"{fate} (seed {seed})"] += 1
+    for seed in seeds:
+        path.write_bytes(specimen.damaged(seed))
+        fate = child.fate(path)
+        met[fate if fate in ("right", "set aside") else f"{fate} (seed {seed})"] += 1
     return met
 
 
-def test_undamaged_files_are_read_right(specimen: Specimen) -> None:
-    with child(specimen) as reader:
-        assert reader.fate(specimen.path) == "right"
+def test_undamaged_files_are_read_right(specimen: Specimen, child: Child) -> None:
+    assert child.fate(specimen.path) == "right"
 
 
-def test_damaged_files_are_read_right_or_set_aside(specimen: Specimen, tmp_path: Path) -> None:
-    met = fates(specimen, range(20), tmp_path)
+def test_damaged_files_are_read_right_or_set_aside(specimen: Specimen, child: Child, tmp_path: Path) -> None:
+    met = fates(specimen, child, range(20), tmp_path)
     assert set(met) == {"right", "set aside"}, met
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_thousand_damaged_files_are_read_right_or_set_aside(specimen: Specimen, tmp_path: Path) -> None:
-    met = fates(specimen, range(1000, 2000), tmp_path)
-    print(dict(met))
+def test_a_thousand_damaged_files_are_read_right_or_set_aside(specimen: Specimen, child: Child, tmp_path: Path) -> None:
+    met = fates(specimen, child, range(1000, 2000), tmp_path)
     assert set(met) == {"right", "set aside"}, met
 
 

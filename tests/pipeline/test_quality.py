@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.sources.quality import ACCEPTED, OBSERVED, BitField, Rule, judge, look_up
 
 
+@settings(deadline=None)
 @given(st.integers(0, 15), st.integers(0, 15), st.integers(0, 65535))
 def test_a_field_is_the_number_that_its_bits_spell(one, other, value):
     first, last = sorted((one, other))
@@ -16,6 +17,7 @@ def test_a_field_is_the_number_that_its_bits_spell(one, other, value):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_judging_is_the_same_as_going_through_pixels_one_by_one(dtype, seed):
     rng = np.random.default_rng(seed)

@@ -21,7 +21,12 @@ def found(folder, pattern, like=None):
 @pytest.mark.parametrize(
     ("pattern", "name", "day", "place"),
     [
-        ("MOD15A2H.061_Fpar_500m_doy%Y%j_aid*.tif", "MOD15A2H.061_Fpar_500m_doy2020366_aid0001.tif", "2020-12-31", None),
+        (
+            "MOD15A2H.061_Fpar_500m_doy%Y%j_aid*.tif",
+            "MOD15A2H.061_Fpar_500m_doy2020366_aid0001.tif",
+            "2020-12-31",
+            None,
+        ),
         (
             "c_gls_FAPAR300*_%Y%m%d0000_GLOBE_*.nc",
             "c_gls_FAPAR300-RT6_202002290000_GLOBE_PROBAV_V1.0.1.nc",

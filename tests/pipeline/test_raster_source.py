@@ -3,13 +3,14 @@ from datetime import date
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from odc.geo import CRS
 from pydantic import ValidationError
-from raster_files import (
+from small_rasters import (
     ANYWHERE,
     COLUMNS,
     FPAR,
@@ -60,9 +61,7 @@ def test_tiled_and_compressed_files_are_read_alike(tmp_path):
     write_tiff(tmp_path / "f_2018121.tif", numbers, tiled=True, blockxsize=64, blockysize=64, compress="deflate")
     rasters = source(tmp_path, "f_%Y%j.tif", {"name": "x", "valid_range": (0, 30_000)})
     [scene] = scenes(rasters)
-    np.testing.assert_array_equal(
-        rasters.read(scene, slice(50, 260), slice(60, 190))["x"], numbers[50:260, 60:190]
-    )
+    np.testing.assert_array_equal(rasters.read(scene, slice(50, 260), slice(60, 190))["x"], numbers[50:260, 60:190])
 
 
 def test_rows_from_south_to_north_and_columns_from_east_to_west_are_turned(tmp_path):
@@ -175,7 +174,7 @@ def test_a_date_that_only_the_quality_lacks_is_no_scene(tmp_path):
     settings = {"quality": ({"files": ("qc.tif",), "rules": (CLEAR,)},), "band_date": "%Y-%m-%d"}
     assert [scene.day for scene in scenes(source(tmp_path, "fpar.tif", **settings))] == [date(2018, 5, 1)]
     write_tiff(tmp_path / "qc.tif", BYTES, descriptions=["2018-06-02"])
-    with pytest.raises(GranuleError, match="fpar.tif: no other layer has any of its dates, such as 2018-01-01"):
+    with pytest.raises(GranuleError, match=r"fpar.tif: no other layer has any of its dates, such as 2018-01-01"):
         scenes(source(tmp_path, "fpar.tif", **settings))
 
 
@@ -224,8 +223,6 @@ def test_numbers_out_of_range_fill_and_nodata_are_no_observations(tmp_path):
 
 
 def test_masks_inside_files_count_like_nodata(tmp_path):
-    import rasterio
-
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         path = write_tiff(tmp_path / "f_2018121.tif", BYTES)
         with rasterio.open(path, "r+") as file:
@@ -355,12 +352,17 @@ def test_files_that_cannot_be_used_are_set_aside_with_the_reason(tmp_path, spoil
 
 def test_damaged_blocks_are_found_where_they_are_read(tmp_path):
     path = write_tiff(
-        tmp_path / "f_2018121.tif", positions((256, 256)).astype(np.uint8), tiled=True,
-        blockxsize=64, blockysize=64, compress="deflate",
-    )  # fmt: skip
+        tmp_path / "f_2018121.tif",
+        positions((256, 256)).astype(np.uint8),
+        tiled=True,
+        blockxsize=64,
+        blockysize=64,
+        compress="deflate",
+    )
     rasters = source(tmp_path, "f_%Y%j.tif")
+    with rasterio.open(path) as file:
+        first = int(file.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
     content = bytearray(path.read_bytes())
-    first = content.index(b"\x78")  # the first block's zlib header
     content[first : first + 40] = bytes(40)
     path.write_bytes(content)
     [scene] = scenes(rasters)
@@ -389,8 +391,6 @@ def test_a_digest_tells_the_content_of_all_files_and_nothing_else(tmp_path):
 
 
 def test_simulated_files_say_so(tmp_path):
-    import rasterio
-
     path = write_tiff(tmp_path / "f_2018121.tif", BYTES)
     rasters = source(tmp_path, "f_%Y%j.tif")
     assert rasters.check(path).simulated == ""

@@ -37,6 +37,10 @@ def path(layers: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
     return file
 
 
+def reader(path: Path) -> viirs.ViirsGranules:
+    return viirs.ViirsGranules(path.parent, 2018, "standard", viirs.policy_rules("standard"))
+
+
 def test_name_is_the_products_and_holds_no_clock(path: Path) -> None:
     assert path.name == "VNP15A2H.A2018361.h18v04.002.2019006120000.h5"
     granule = viirs.parse_name(path)
@@ -45,9 +49,9 @@ def test_name_is_the_products_and_holds_no_clock(path: Path) -> None:
 
 
 def test_reader_gets_the_values_back(path: Path, layers: dict[str, np.ndarray]) -> None:
-    granule = viirs.parse_name(path)
-    assert viirs.check(granule) == {"simulated": "yes"}
-    back = viirs.read(granule, slice(690, 720), slice(0, 2400))
+    found = reader(path).check(path)
+    assert found.simulated == "yes"
+    back = reader(path).read(found.scenes[0], slice(690, 720), slice(0, 2400))
     for name, values in back.items():
         np.testing.assert_array_equal(values, layers[name][690:720])
 
@@ -158,6 +162,21 @@ def test_xdim_is_made_as_in_a_real_granule() -> None:
         np.testing.assert_allclose(y[::2], grid["YDim"][:], rtol=0, atol=1e-9)
 
 
+def test_all_layers_store_the_rows_that_any_layer_needs(tmp_path: Path) -> None:
+    path = tmp_path / granule_name(TILE, DAY)
+    given = {name: np.full((2400, 2400), 255, np.uint8) for name in ("Fpar", "FparLai_QC")}
+    given["Fpar"][7, 3] = 50
+    given["FparLai_QC"][[7, 2399], 4] = 0
+    write_granule(path, TILE, DAY, given)
+    with h5py.File(path) as file:
+        for name in LAYERS:
+            layer = file[f"{GRID}/Data Fields/{name}"]
+            stored = []
+            layer.id.chunk_iter(lambda chunk, stored=stored: stored.append(chunk.chunk_offset[0]))
+            assert stored == [7, 2399], name
+            np.testing.assert_array_equal(layer[:], given.get(name, np.full((2400, 2400), 255, np.uint8)))
+
+
 def test_granule_of_fill_is_small_and_quick(tmp_path: Path) -> None:
     path = tmp_path / granule_name(TILE, DAY)
     full = {name: np.full((2400, 2400), 255, np.uint8) for name in LAYERS}
@@ -165,7 +184,8 @@ def test_granule_of_fill_is_small_and_quick(tmp_path: Path) -> None:
     write_granule(path, TILE, DAY, full)
     assert time.process_time() - start < 1
     assert path.stat().st_size < 150_000
-    assert (viirs.read(viirs.parse_name(path), slice(None), slice(None))["Fpar"] == 255).all()
+    (scene,) = reader(path).check(path).scenes
+    assert (reader(path).read(scene, slice(None), slice(None))["Fpar"] == 255).all()
 
 
 def test_equal_arguments_give_equal_bytes(path: Path, layers: dict[str, np.ndarray], tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def spoil_rows_lost(path: Path) -> None:
     """As if the index of one layer had lost its last rows: they would read as fill."""
     with h5py.File(path, "r+") as file:
         values = file[FIELDS]["FparLai_QC"][:2100]
-        attributes = dict(chunks=(1, 2400), compression="gzip", fillvalue=255)
+        attributes = {"chunks": (1, 2400), "compression": "gzip", "fillvalue": 255}
         del file[FIELDS]["FparLai_QC"]
         layer = file[FIELDS].create_dataset("FparLai_QC", (2400, 2400), np.uint8, **attributes)
         layer[:2100] = values
@@ -340,6 +340,13 @@ def test_a_file_that_is_damaged_after_it_was_checked_is_told_when_it_is_read(gra
     source.read(scene, slice(41, 99), ALL)
     with pytest.raises(GranuleError, match=f"{FIRST}: Fpar: pixels cannot be decoded"):
         source.read(scene, slice(40, 41), ALL)
+
+
+def test_a_file_that_is_replaced_after_it_was_checked_is_told_when_it_is_read(granule):
+    (scene,) = checked(granule).scenes
+    restore(granule, "FparLai_QC", data=np.zeros((1200, 1200), np.uint8))
+    with pytest.raises(GranuleError, match=f"{FIRST}: FparLai_QC is no longer what it was"):
+        source_of(granule.parent).read(scene, slice(1000, 1300), ALL)
 
 
 # pixels

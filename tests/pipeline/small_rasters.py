@@ -1,5 +1,6 @@
 """Small rasters whose numbers encode their position, and the sources that read them."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import h5netcdf
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio.errors import NotGeoreferencedWarning
 from shapely.geometry import box
 
 from pipeline.sections import Raster
@@ -43,13 +45,15 @@ def write_tiff(
     ny, nx = bands[0].shape
     profile |= {"crs": crs} if crs else {}
     profile |= {"transform": affine} if affine else {}
-    with rasterio.open(
-        path, "w", driver="GTiff", height=ny, width=nx, count=len(bands), dtype=bands[0].dtype, **profile
-    ) as file:
-        for number, band in enumerate(bands, 1):
-            file.write(band, number)
-        for number, text in enumerate(descriptions, 1):
-            file.set_band_description(number, text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # some are meant to be
+        with rasterio.open(
+            path, "w", driver="GTiff", height=ny, width=nx, count=len(bands), dtype=bands[0].dtype, **profile
+        ) as file:
+            for number, band in enumerate(bands, 1):
+                file.write(band, number)
+            for number, text in enumerate(descriptions, 1):
+                file.set_band_description(number, text)
     return path
 
 
@@ -64,6 +68,7 @@ def write_netcdf(
     time: tuple[Sequence[float], dict[str, str]] | None = None,
     mapping: dict[str, Any] | None = None,
     attributes: Mapping[str, dict[str, Any]] | None = None,
+    chunks: tuple[int, ...] | None = None,
 ) -> Path:
     """Variables on (y, x), or (time, y, x) where time is given as numbers and attributes."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +83,9 @@ def write_netcdf(
             file.create_variable("crs", (), dtype="i4").attrs.update(mapping)
         for name, numbers in variables.items():
             along = (*(("time",) if numbers.ndim == 3 else ()), *names)
-            variable = file.create_variable(name, along, data=numbers, chunks=numbers.shape, compression="gzip")
+            variable = file.create_variable(
+                name, along, data=numbers, chunks=chunks or numbers.shape, compression="gzip"
+            )
             variable.attrs.update((attributes or {}).get(name, {}))
             if mapping is not None:
                 variable.attrs["grid_mapping"] = "crs"
