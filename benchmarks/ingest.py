@@ -125,7 +125,8 @@ def memory(scratch: Path) -> None:
         n = len(list(folder.glob("*.h5")))
         grid = make_grid("sinusoidal-463m", read_outline(folder / "outline.geojson"), 512, 128)
         cells = grid.shape[0] * grid.shape[1] / 1e6
-        print(f"  {cells:6.1f} million cells, {n:>3} granules: peak {found['peak_mb']:6.0f} MB, {found['cpu']:6.1f} s of CPU")
+        peak, cpu = found["peak_mb"], found["cpu"]
+        print(f"  {cells:6.1f} million cells, {n:>3} granules: peak {peak:6.0f} MB, {cpu:6.1f} s of CPU")
         shutil.rmtree(folder)
 
 

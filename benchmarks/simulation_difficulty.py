@@ -23,12 +23,14 @@ from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import cross_val_predict
 
-from pipeline.calendar import DAYS_OF_YEAR, composite_dates
+from pipeline.calendar import DAYS_OF_YEAR, composite_dates, period_of
 from pipeline.config import Config, load_config
 from pipeline.executor import open_executor
+from pipeline.grid import read_outline
 from pipeline.simulate import simulate
-from pipeline.sources import viirs
-from pipeline.sources.sinusoidal import SINUSOIDAL, Tile
+from pipeline.sources.choice import open_source
+from pipeline.sources.sinusoidal import SINUSOIDAL
+from pipeline.sources.viirs_codes import FILL, QUALITY
 
 WINTER, SUMMER = (211, 212, 213, 214, 218, 232), (216, 217, 231, 233)
 SEASONS = {"winter": (12, 1, 2), "spring": (3, 4, 5), "summer": (6, 7, 8), "autumn": (9, 10, 11)}
@@ -44,29 +46,30 @@ REGIONS = {  # degrees: west, south, east, north
 
 def read_series(config: Config, origin: tuple[float, float], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Cells' series (46, cells) float32 with NaN, and the share of gaps over land pixels by date."""
-    places: dict[Tile, tuple[np.ndarray, np.ndarray]] = {}
+    places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     total = np.zeros(shape[0] * shape[1])
-    granules = viirs.find_granules(config.granules, config.year)
+    source = open_source(config)
+    granules = [source.check(path).scenes[0] for path in source.files(read_outline(config.region.outline))]
     for granule in granules[:4]:
-        land = viirs.read(granule, slice(None), slice(None))["FparLai_QC"] != viirs.FILL
+        land = source.read(granule, slice(None), slice(None))[QUALITY] != FILL
         pixel = np.flatnonzero(land)
         if pixel.size:
-            x, y = granule.tile.geobox().transform @ (pixel % 2400 + 0.5, pixel // 2400 + 0.5)
+            x, y = granule.geobox.transform @ (pixel % 2400 + 0.5, pixel // 2400 + 0.5)
             x, y = SINUSOIDAL.transformer_to_crs(CRS("EPSG:3035"))(x, y)
             row, column = np.floor((origin[1] - y) / 1000), np.floor((x - origin[0]) / 1000)
-            places[granule.tile] = pixel, (row * shape[1] + column).astype(np.int64)
-            total += np.bincount(places[granule.tile][1], minlength=total.size)
+            places[granule.place] = pixel, (row * shape[1] + column).astype(np.int64)
+            total += np.bincount(places[granule.place][1], minlength=total.size)
     count = np.zeros((len(DAYS_OF_YEAR), total.size), np.float32)
     summed = np.zeros_like(count)
     gaps = np.zeros((len(DAYS_OF_YEAR), 2))
     for granule in granules:
-        if granule.tile not in places:
+        if granule.place not in places:
             continue
-        pixel, cell = places[granule.tile]
-        step = DAYS_OF_YEAR.index(granule.day)
-        layers = {k: v.ravel()[pixel] for k, v in viirs.read(granule, slice(None), slice(None)).items()}
-        valid = viirs.valid(layers, viirs.QC_POLICIES["standard"])
-        static = (layers["Fpar"] >= 250) & (layers["Fpar"] < viirs.FILL)
+        pixel, cell = places[granule.place]
+        step = period_of(granule.day, "eight-day")
+        layers = {k: v.ravel()[pixel] for k, v in source.read(granule, slice(None), slice(None)).items()}
+        decoded = source.decode(layers)
+        valid, static = decoded.valid["fpar"], decoded.static
         gaps[step] += (~valid & ~static).sum(), (~static).sum()
         count[step] += np.bincount(cell, valid, minlength=total.size)
         summed[step] += np.bincount(cell, valid * layers["Fpar"].astype(float), minlength=total.size)

@@ -16,7 +16,7 @@ from typing import Final
 
 from pipeline.errors import GranuleError, UserError
 from pipeline.retry import Transient
-from pipeline.sources.archive import Archive, Remote
+from pipeline.sources.archive import Archive, Refused, Remote
 
 Check = Callable[[Path], object]  # raises GranuleError where a file is not what its name says
 
@@ -60,7 +60,7 @@ class Arrivals:
     folder: Path
     scratch: Path  # within the folder, this run's own
     check: Check
-    stop: Event  # set: whatever is on its way is dropped
+    stop: Event  # set: whatever is on its way is dropped, and nothing more is asked for
 
     def bring(self, remote: Remote) -> int:
         """Fetch, verify and put in place one file; a file of that name gives way to it.
@@ -71,8 +71,10 @@ class Arrivals:
         Raises:
             Transient: it did not arrive, or not unharmed.
             UserError: trying again is useless, as `Archive.fetch` tells, or the folder cannot be written.
-            Stopped: `stop` was set meanwhile.
+            Stopped: `stop` is set; what no other file would escape, a refusal or a full disk, sets it here.
         """
+        if self.stop.is_set():
+            raise Stopped
         path = self.scratch / remote.name
         try:
             self._receive(remote, path)
@@ -81,7 +83,11 @@ class Arrivals:
             path.replace(self.folder / remote.name)
         except GranuleError as error:
             raise Transient(str(error)) from None
+        except Refused:
+            self.stop.set()
+            raise
         except OSError as error:
+            self.stop.set()
             raise cannot_write(self.folder, error) from error
         finally:
             path.unlink(missing_ok=True)

@@ -100,7 +100,8 @@ class _LandCover:
 
     @classmethod
     def of(cls, where: Footprint) -> "_LandCover":
-        return cls(where, 0, *(np.zeros(where.cells.size, np.uint16) for _ in range(3)))
+        n_static, n_observed, n_crop = np.zeros((3, where.cells.size), np.uint16)
+        return cls(where, 0, n_static, n_observed, n_crop)
 
     def add(self, pixels: Decoded, n_cells: int) -> None:
         self.looks += 1

@@ -1,4 +1,4 @@
-"""Calendars of composites: eight-day (MODIS and VIIRS), ten-day (Copernicus), monthly. One is the time axis of a cube."""
+"""Calendars of composites: eight-day (MODIS and VIIRS), ten-day (Copernicus), monthly; one is a cube's time axis."""
 
 from datetime import date, timedelta
 from typing import Final, Literal

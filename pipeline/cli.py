@@ -52,7 +52,9 @@ File = Annotated[Path | None, typer.Option("--config", help="TOML configuration.
 Granules = Annotated[Path | None, typer.Option(help="Folder of VNP15A2H granules; without it Italy is simulated.")]
 Target = Annotated[Path | None, typer.Option("--granules", help="Folder to put them in; default: OUT/archive/.")]
 ReferenceMap = Annotated[Path | None, typer.Option("--reference", help="EUCROPMAP GeoTIFF to compare with.")]
-GridName = Annotated[str | None, typer.Option("--grid", help="epsg3035-1km, epsg<code>-<size>m, sinusoidal-463m or -927m.")]
+GridName = Annotated[
+    str | None, typer.Option("--grid", help="epsg3035-1km, epsg<code>-<size>m, sinusoidal-463m or -927m.")
+]
 Qc = Annotated[str | None, typer.Option(help="Which observations count: strict, standard, loose or custom.")]
 Iterations = Annotated[int | None, typer.Option(help="Iterations of joint training; 3000 as in the paper.")]
 SamplePixels = Annotated[int | None, typer.Option(help="Pixels drawn for training.")]

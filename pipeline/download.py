@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from pipeline.arrival import Arrivals, Check, scratch_folder, verify
+from pipeline.arrival import Arrivals, Check, Stopped, scratch_folder, verify
 from pipeline.calendar import DAYS_OF_YEAR
 from pipeline.config import Config
 from pipeline.errors import GranuleError, UserError
@@ -17,6 +17,7 @@ from pipeline.grid import read_outline
 from pipeline.progress import Reporter, Silent, Task
 from pipeline.retry import Transient, patiently
 from pipeline.sources.archive import Archive, NotServed, Remote, Unavailable
+from pipeline.sources.choice import open_source
 from pipeline.sources.sinusoidal import Tile
 from pipeline.sources.tiles import tiles_touching
 from pipeline.sources.viirs import parse_name
@@ -77,7 +78,7 @@ def download(
     missing = [f"A{config.year}{day:03d} {tile}" for day in DAYS_OF_YEAR for tile in tiles if (day, tile) not in listed]
     _report_missing(config, listed, missing, tiles, reporter)
     folder, wanted = config.granules, [listed[key] for key in sorted(listed)]
-    check = check or _check_of_reader(config)
+    check = check or open_source(config).check
     with scratch_folder(folder) as scratch, reporter.track(STAGE, len(wanted)) as task:
         absent = _not_there(wanted, folder, check, task, reporter)
         _refuse_lack_of_space(absent, folder)
@@ -186,6 +187,8 @@ def _fetch_all(absent: Sequence[Remote], arrivals: Arrivals, config: Config, sle
                 try:
                     n_bytes += future.result()
                     n_silent = 0
+                except Stopped:  # by another file's error, which is still to come
+                    continue
                 except (Transient, NotServed) as error:
                     failures[remote.name] = str(error).removeprefix(f"{remote.name}: ")
                     n_silent = n_silent + 1 if isinstance(error, Unavailable) else 0
@@ -217,10 +220,3 @@ def _some(texts: Sequence[str], separator: str) -> str:
     """The first of many texts, and how many more there are."""
     more = len(texts) - _LISTED
     return separator.join(texts[:_LISTED]) + (f"{separator}and {more} more" if more > 0 else "")
-
-
-def _check_of_reader(config: Config) -> Check:
-    """The same check that ingest makes; its module is read only here, for it needs libraries that a test may not."""
-    from pipeline.sources.choice import open_source
-
-    return open_source(config).check

@@ -36,7 +36,7 @@ def seasons_map(label: np.ndarray, geobox: GeoBox, outline: BaseGeometry, names:
         title: above the map.
     """
     box = geobox.boundingbox
-    figure = Figure(figsize=(7.5, 7.5 * (box.top - box.bottom) / (box.right - box.left) * 0.96), layout="constrained")
+    figure = Figure(figsize=(7.5, 7.5 * (box.top - box.bottom) / (box.right - box.left) + 0.4), layout="constrained")
     axes = figure.add_subplot()
     for part in getattr(outline, "geoms", [outline]):
         x, y = part.exterior.xy
@@ -51,7 +51,7 @@ def seasons_map(label: np.ndarray, geobox: GeoBox, outline: BaseGeometry, names:
         Patch(color=c, label=f"{n} ({s:.0f} %)") for c, n, s in zip(colours(len(names)), names, share, strict=True)
     ]
     handles.append(Patch(facecolor=_LAND, edgecolor="#777777", label="not mapped"))
-    axes.legend(handles=handles, loc="upper right", frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
     _scale_bar(axes, box.left, box.bottom, box.right - box.left)
     axes.set_aspect("equal")
     axes.set_axis_off()

@@ -71,9 +71,7 @@ def footprint(cells: GeoBox, source: GeoBox) -> Footprint | None:
     return Footprint(*window, positions, index) if positions.size else None
 
 
-def _cell_of_pixels(
-    cells: GeoBox, source: GeoBox, window: tuple[slice, slice]
-) -> tuple[np.ndarray, np.ndarray]:
+def _cell_of_pixels(cells: GeoBox, source: GeoBox, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
     """Positions in the window of the pixels whose centre lies in a cell, and that cell of each."""
     rows, columns = window
     x, y = np.meshgrid(np.arange(columns.start, columns.stop) + 0.5, np.arange(rows.start, rows.stop) + 0.5)
@@ -85,7 +83,7 @@ def _cell_of_pixels(
 def _pixel_of_cells(
     cells: GeoBox, source: GeoBox, window: tuple[slice, slice], index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Position in the window of the pixel that the centre of each cell of `index` lies in; cells without one drop out."""
+    """Position in the window of the pixel in which each cell of `index` has its centre; cells without one drop out."""
     rows, columns = window
     i, j = np.divmod(index, cells.shape[1])
     column, row = _carry(j + 0.5, i + 0.5, cells, source)

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import torch
+import zarr
 
 from model import JointClustering
 from pipeline import layout, stores
@@ -26,9 +27,10 @@ VERSION: Final = 2
 SEASON_NAMES: Final = ("winter", "summer")  # of two clusters, ordered by the date of their peak
 
 
-def layers(n_clusters: int, channels: tuple[Channel, ...]) -> list[layout.Layer]:
-    """The arrays of `map.zarr`."""
-    names = SEASON_NAMES if n_clusters == len(SEASON_NAMES) else tuple(f"cluster_{k}" for k in range(n_clusters))
+def layers(n_clusters: int, channels: tuple[Channel, ...], *, crops: bool) -> list[layout.Layer]:
+    """The arrays of `map.zarr`; two clusters are called after seasons only where crops alone are mapped."""
+    seasons = crops and n_clusters == len(SEASON_NAMES)
+    names = SEASON_NAMES if seasons else tuple(f"cluster_{k}" for k in range(n_clusters))
     label = {
         "long_name": "cluster of the year's series, in the order of the date of its peak",
         "flag_values": list(range(n_clusters)),
@@ -47,6 +49,11 @@ def layers(n_clusters: int, channels: tuple[Channel, ...]) -> list[layout.Layer]
         layout.Layer("confidence", {"long_name": "soft assignment q of the label", "units": "percent"}),
         *of_channels,
     ]
+
+
+def maps_crops(cube: zarr.Group) -> bool:
+    """Whether the mapped cells were chosen to be cropland."""
+    return bool(layout.attributes(cube)["cropland"] != "all")
 
 
 def filled_name(channel: Channel) -> str:
@@ -79,14 +86,14 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     if stores.is_finished(stores.find(path), STAGE, mark):
         return StageResult(STAGE, False, (path,))
     about = {
-        "title": f"seasons of {config.region.name}, {config.year}",
+        "title": f"{'seasons of' if maps_crops(cube) else 'clusters of'} {config.region.name}, {config.year}",
         "source": layout.attributes(cube)["source"],
         "simulated": layout.attributes(cube)["simulated"],
         "channels": layout.attributes(cube)["channels"],
         "model": digest,
     }
     dates = layout.time_axis(layout.read_dates(cube))
-    arrays = layers(n_clusters, read_channels(cube))
+    arrays = layers(n_clusters, read_channels(cube), crops=maps_crops(cube))
     group = stores.begin(path, STAGE, mark, grid, arrays, axes=[dates], about=about)
     work = partial(
         _infer_shard,
@@ -123,7 +130,7 @@ def _infer_shard(shard: Shard, *, cube: Path, target: Path, model: Path, digest:
     series, mask = mapped_series(source, grid.window(shard))
     estimator = load_model(model, digest)
     found = label_series(estimator, series, channels, batch) if len(series) else {}
-    for array in reversed(layers(estimator.n_clusters, channels)):
+    for array in reversed(layers(estimator.n_clusters, channels, crops=maps_crops(source))):
         lead = series.shape[1:2] if array.lead else ()
         data = np.full((*lead, *mask.shape), array.fill, array.dtype)
         if array.name in found:

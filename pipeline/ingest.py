@@ -4,7 +4,7 @@ Every shard keeps a record of the content it was made from: new or replaced file
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 from odc.geo.geobox import GeoBox
-from shapely.geometry.base import BaseGeometry
 
 from pipeline import layout, stores
 from pipeline.averaging import ShardAverage
@@ -82,7 +81,7 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
     path = config.cube
     known = stores.find(path)
     undecodable = layout.attributes(known).get(_UNDECODABLE, {}) if known is not None else {}
-    stock = take_stock(source, outline, undecodable, executor, reporter)
+    stock = take_stock(source, config.observations, outline, undecodable, executor, reporter)
     refuse_too_few(stock, config.observations, config.ingest.max_missing_share)
     mark = fingerprint(method.mark, stock.inputs(stock.scenes))
     if known is not None and stores.is_finished(known, STAGE, mark):
@@ -100,7 +99,8 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
         about=_about(config, source, stock),
         method=method.mark,
     )
-    stock = _work_off(stock, method, grid, outline, executor, reporter)
+    without = partial(set_aside, source=source, folder=config.observations, outline=outline)
+    stock = _work_off(stock, method, grid, without, executor, reporter)
     refuse_too_few(stock, config.observations, config.ingest.max_missing_share)
     records = stores.read_records(path, STAGE, grid.shards).values()
     quality = quality_shares(sum((Counter(record["counts"]) for record in records), Counter()))
@@ -117,7 +117,10 @@ def layers(channels: Sequence[Channel]) -> list[layout.Layer]:
         ),
         layout.Layer(
             "crop_biome",
-            {"long_name": "share of observations in pixels of biome grass, cereal or broadleaf crop", "units": "percent"},
+            {
+                "long_name": "share of observations in pixels of biome grass, cereal or broadleaf crop",
+                "units": "percent",
+            },
         ),
     ]
 
@@ -179,7 +182,12 @@ def _facts(about: dict[str, Any], stock: Stock) -> dict[str, Any]:
 
 
 def _work_off(
-    stock: Stock, method: Method, grid: Grid, outline: BaseGeometry, executor: Executor, reporter: Reporter
+    stock: Stock,
+    method: Method,
+    grid: Grid,
+    without: Callable[..., Stock],
+    executor: Executor,
+    reporter: Reporter,
 ) -> Stock:
     """Do every shard that is not made from this very content; files whose pixels cannot be read leave the stock.
 
@@ -195,7 +203,7 @@ def _work_off(
             undecodable[stock.digests[path]] = reason
         if unreadable:
             stores.open_to_write(method.path).attrs.update({_UNDECODABLE: undecodable})
-            stock = set_aside(stock, method.source, outline, unreadable)
+            stock = without(stock, unreadable=unreadable)
     return stock
 
 

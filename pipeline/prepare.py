@@ -54,8 +54,7 @@ def layers(channels: tuple[Channel, ...]) -> list[layout.Layer]:
         *means,
         layout.Layer(
             "longest_gap",
-            {
-                "long_name": "most dates in a row without an observation", "units": "1"},
+            {"long_name": "most dates in a row without an observation", "units": "1"},
         ),
         layout.Layer("first_observed", {"long_name": "first observation", **days}, dtype="uint16", fill=NO_DAY),
         layout.Layer("last_observed", {"long_name": "last observation", **days}, dtype="uint16", fill=NO_DAY),
@@ -136,7 +135,8 @@ def choose_cropland(config: Config, cube: zarr.Group) -> str:
     has_biomes = layout.attributes(cube)["has_biomes"]
     if config.preparation.cropland == "biome" and not has_biomes:
         raise UserError(
-            "preparation.cropland is 'biome', but these observations carry no land cover: set it to 'reference' or 'all'."
+            "preparation.cropland is 'biome', but these observations carry no land cover: "
+            "set it to 'reference' or 'all'."
         )
     if config.preparation.cropland != "auto":
         return config.preparation.cropland

@@ -16,7 +16,7 @@ from pipeline import figures, layout, stores
 from pipeline.channels import read_channels, to_physical, width_channel
 from pipeline.config import Config
 from pipeline.grid import LONLAT, project, read_outline
-from pipeline.infer import filled_name, spread_names
+from pipeline.infer import SEASON_NAMES, filled_name, spread_names
 from pipeline.times import read_times
 from pipeline.train import read_history, read_record
 
@@ -43,7 +43,8 @@ def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
     """
     cube, result = stores.open_to_read(config.cube), stores.open_to_read(config.map)
     names = layout.attributes(layout.array(result, "label"))["flag_meanings"].split()
-    map_png = _map(config, result, names)
+    what = "cropland by season" if names == list(SEASON_NAMES) else "clusters, by the date of their peak"
+    map_png = _map(config, result, names, what)
     missing, cells = _missing_share(cube)
     dates, channels = layout.read_dates(cube), read_channels(cube)
     record = read_record(config.model) or {}
@@ -61,6 +62,7 @@ def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
         config=config,
         accuracy=accuracy,
         names=names,
+        what=what,
         simulated=layout.attributes(cube)["simulated"],
         cube=layout.attributes(cube),
         channels=channels,
@@ -80,12 +82,12 @@ def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
     return Page(html, map_png)
 
 
-def _map(config: Config, result: zarr.Group, names: list[str]) -> bytes:
+def _map(config: Config, result: zarr.Group, names: list[str], what: str) -> bytes:
     grid = layout.read_grid(result)
     step = max(1, -(-max(grid.shape) // _WIDEST))
     label = np.asarray(layout.array(result, "label")[::step, ::step])
     outline = project(read_outline(config.region.outline), LONLAT, grid.geobox.crs)
-    title = f"{config.region.name.capitalize()} {config.year}: cropland by season"
+    title = f"{config.region.name.capitalize()} {config.year}: {what}"
     if layout.attributes(result)["simulated"]:
         title += " (simulated)"
     return figures.seasons_map(label, grid.geobox, outline, names, title)

@@ -32,7 +32,7 @@ STAGES: Final[dict[str, Stage]] = {
 
 
 def planned(config: Config) -> list[str]:
-    """The stages of a whole run: observations are simulated or fetched or given; without a reference none is compared."""
+    """The stages of a whole run: observations are simulated, fetched or given; only a given reference is compared."""
     skipped = set()
     if not config.simulated:
         skipped.add("simulate")

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from pipeline.errors import ShardsFailed
 from pipeline.executor import Executor
-from pipeline.grid import Shard
 from pipeline.progress import Reporter
 
 Result = TypeVar("Result")
+Work = TypeVar("Work")  # a shard, or several that are worked on together
 _log = logging.getLogger(__name__)
 
 
@@ -26,9 +26,11 @@ class StageResult:
 
 
 def run_shards(
-    executor: Executor, work: Callable[[Shard], Result], shards: Sequence[Shard], stage: str, reporter: Reporter
+    executor: Executor, work: Callable[[Work], Result], shards: Sequence[Work], stage: str, reporter: Reporter
 ) -> Iterator[Result]:
     """Yield the result of every shard as it is ready; a shard that fails stops no other.
+
+    `shards` may also be groups of shards, each worked on in one task.
 
     Raises:
         ShardsFailed: at the end, naming the shards that raised and why.

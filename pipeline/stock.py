@@ -1,6 +1,7 @@
 """Taking stock of a year's files before any work: which can be used, which are bad, what is missing."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ class Stock:
 
     scenes: tuple[Scene, ...]
     digests: Mapping[Path, str]  # content of every usable file
-    bad: Mapping[str, str]  # file name: why it is set aside
+    bad: Mapping[str, str]  # by file, counted from the folder: why it is set aside
     missing: tuple[str, ...]  # keys of expected scenes that no usable file holds
     n_expected: int
     simulated: str  # what simulated files say of themselves; empty for real ones
@@ -30,14 +31,27 @@ class Stock:
         """Date and content of scenes, in an order of their own: the same whatever the files are called."""
         return sorted([scene.day.isoformat(), self.digests[scene.path]] for scene in scenes)
 
+    def by_file(self) -> dict[Path, list[Scene]]:
+        """The scenes of every usable file."""
+        files: dict[Path, list[Scene]] = {path: [] for path in self.digests}
+        for scene in self.scenes:
+            files[scene.path].append(scene)
+        return files
+
 
 def take_stock(
-    source: Source, outline: BaseGeometry, undecodable: Mapping[str, str], executor: Executor, reporter: Reporter
+    source: Source,
+    folder: Path,
+    outline: BaseGeometry,
+    undecodable: Mapping[str, str],
+    executor: Executor,
+    reporter: Reporter,
 ) -> Stock:
-    """Open every file of the year once.
+    """Open every file of the year once; for one that is bad an earlier production stands in, where there is one.
 
     Args:
         source: where the files are.
+        folder: that they are in, from which they are named.
         outline: the region in longitude and latitude.
         undecodable: by content, files that an earlier run has found bad while it read their pixels.
         executor: where files are opened.
@@ -47,50 +61,77 @@ def take_stock(
         UserError: there are no files, or simulated and real ones are mixed.
     """
     paths = source.files(outline)
-    checked: dict[Path, Checked] = {}
-    bad: dict[Path, str] = {}
+    results: dict[Path, Found] = {}
     with reporter.track("check", len(paths)) as task:
-        for outcome in executor.run(partial(_check, source), paths, name="check"):
-            if outcome.error is not None:
-                raise outcome.error
-            result = outcome.result
-            if isinstance(result, Checked) and result.digest in undecodable:
-                result = undecodable[result.digest]
-            if isinstance(result, Checked):
-                checked[outcome.item] = result
-            else:
-                bad[outcome.item] = str(result)
-                reporter.message(f"set aside: {result}")
+        for outcome in executor.run(partial(_best, source, undecodable), paths, name="check"):
+            if outcome.error is not None or outcome.result is None:
+                raise outcome.error or RuntimeError(f"{outcome.item} was not checked")
+            results[outcome.item] = outcome.result
+            for reason in outcome.result.bad.values():
+                reporter.message(f"set aside: {reason}")
             task.advance(note=outcome.item.name)
-    found = [checked[path] for path in paths if path in checked]
-    simulated = {one.simulated for one in found}
-    if len(simulated) > 1:
-        raise UserError(f"{paths[0].parent} mixes simulated granules with real ones: keep them in folders apart.")
-    scenes = tuple(scene for one in found for scene in one.scenes)
-    expected = source.expected(outline)
-    stock = Stock(
-        scenes=scenes,
-        digests={path: one.digest for path, one in checked.items()},
-        bad={path.name: reason for path, reason in sorted(bad.items())},
-        missing=_missing(source, expected, scenes),
-        n_expected=len(expected),
-        simulated=simulated.pop() if simulated else "",
-    )
+    stock = _stock(source, folder, outline, [results[path] for path in paths])
     if stock.missing:
         some = ", ".join(stock.missing[:_NAMED]) + (", ..." if len(stock.missing) > _NAMED else "")
         reporter.message(f"{len(stock.missing)} of {stock.n_expected} missing or bad, left as gaps: {some}")
     return stock
 
 
-def set_aside(stock: Stock, source: Source, outline: BaseGeometry, unreadable: Mapping[Path, str]) -> Stock:
-    """The stock without files whose pixels turned out to be unreadable."""
-    scenes = tuple(scene for scene in stock.scenes if scene.path not in unreadable)
-    return replace(
-        stock,
+def set_aside(
+    stock: Stock, source: Source, folder: Path, outline: BaseGeometry, unreadable: Mapping[Path, str]
+) -> Stock:
+    """The stock without files whose pixels turned out to be unreadable; earlier productions stand in for them."""
+    known = {stock.digests[path]: reason for path, reason in unreadable.items()}
+    found = [
+        Found(path, Checked(tuple(scenes), stock.digests[path], stock.simulated), {})
+        for path, scenes in stock.by_file().items()
+        if path not in unreadable
+    ]
+    found += [_best(source, known, path) for path in unreadable]
+    fresh = _stock(source, folder, outline, found)
+    return replace(fresh, bad={**stock.bad, **fresh.bad})
+
+
+@dataclass(frozen=True)
+class Found:
+    """What stands for one file of the year: itself, an earlier production, or nothing; and what is bad."""
+
+    path: Path
+    checked: Checked | None
+    bad: dict[Path, str]
+
+
+def _best(source: Source, undecodable: Mapping[str, str], path: Path) -> Found:
+    """The newest production that can be used."""
+    bad: dict[Path, str] = {}
+    for candidate in (path, *source.older(path)):
+        try:
+            checked = source.check(candidate)
+        except GranuleError as error:
+            bad[candidate] = str(error)
+            continue
+        if checked.digest not in undecodable:
+            return Found(candidate, checked, bad)
+        bad[candidate] = undecodable[checked.digest]
+    return Found(path, None, bad)
+
+
+def _stock(source: Source, folder: Path, outline: BaseGeometry, found: Sequence[Found]) -> Stock:
+    usable = [(one.path, one.checked) for one in found if one.checked is not None]
+    simulated = {checked.simulated for _, checked in usable}
+    if len(simulated) > 1:
+        raise UserError(f"{folder} mixes simulated granules with real ones: keep them in folders apart.")
+    scenes = tuple(sorted((s for _, one in usable for s in one.scenes), key=lambda s: (s.day, s.place, s.path)))
+    expected = source.expected(outline)
+    there = {source.expected_key(scene) for scene in scenes}
+    bad = {path: reason for one in found for path, reason in one.bad.items()}
+    return Stock(
         scenes=scenes,
-        digests={path: digest for path, digest in stock.digests.items() if path not in unreadable},
-        bad={**stock.bad, **{path.name: reason for path, reason in unreadable.items()}},
-        missing=_missing(source, source.expected(outline), scenes),
+        digests={path: checked.digest for path, checked in usable},
+        bad={os.path.relpath(path, folder): reason for path, reason in sorted(bad.items())},
+        missing=tuple(key for key in expected if key not in there),
+        n_expected=len(expected),
+        simulated=simulated.pop() if simulated else "",
     )
 
 
@@ -110,15 +151,3 @@ def refuse_too_few(stock: Stock, folder: Path, share: float) -> None:
             f"missing or bad (such as {stock.missing[0]}), more than the share ingest.max_missing_share = {share:g}"
             f"{bad}. Fetch them again, or raise the share."
         )
-
-
-def _check(source: Source, path: Path) -> Checked | str:
-    try:
-        return source.check(path)
-    except GranuleError as error:
-        return str(error)
-
-
-def _missing(source: Source, expected: list[str], scenes: tuple[Scene, ...]) -> tuple[str, ...]:
-    there = {source.expected_key(scene) for scene in scenes}
-    return tuple(key for key in expected if key not in there)

@@ -128,6 +128,75 @@ def refuse_overlaps(spans: Sequence[tuple[np.ndarray, np.ndarray]], where: str) 
         raise GranuleError(f"{where}: chunk indexes point to the same bytes of the file twice; fetch it again")
 
 
+@dataclass(frozen=True)
+class PackedLayer:
+    """A two-dimensional chunked dataset that is unpacked here: all that reading a window needs, once it is verified."""
+
+    index: ChunkIndex
+    shape: tuple[int, int]
+    chunk: tuple[int, int]
+    dtype: np.dtype
+    packing: tuple[int, ...]
+
+    def read(self, descriptor: int, rows: slice, columns: slice, *, where: str, missing: int | None) -> np.ndarray:
+        """Read a window from an open file; only chunks that it touches are read and unpacked.
+
+        Args:
+            descriptor: of the file.
+            rows: of the window, with step 1.
+            columns: of the window, with step 1.
+            where: file and layer, for messages.
+            missing: what chunks that are left out hold; None: all are stored.
+
+        Raises:
+            GranuleError: a chunk cannot be read or unpacked.
+        """
+        top, bottom, left, right = _bounds(self.shape, rows, columns)
+        height, width = self.chunk
+        out = np.full((bottom - top, right - left), 0 if missing is None else missing, self.dtype)
+        chunk_row, chunk_column = np.divmod(self.index.numbers, self.index.grid[1])
+        touched = (
+            (chunk_row * height < bottom)
+            & ((chunk_row + 1) * height > top)
+            & (chunk_column * width < right)
+            & ((chunk_column + 1) * width > left)
+        )
+        lists = (chunk_row * height, chunk_column * width, self.index.offsets, self.index.sizes)
+        for row, column, offset, size in zip(*(values[touched].tolist() for values in lists), strict=True):
+            try:
+                packed = os.pread(descriptor, size, offset)
+            except OSError as error:
+                raise GranuleError(f"{where}: it cannot be read ({error.strerror})") from None
+            values = _values(packed, self.packing, self.dtype, height * width, where)
+            r0, r1 = max(row, top), min(row + height, bottom)
+            c0, c1 = max(column, left), min(column + width, right)
+            part = values.reshape(height, width)[r0 - row : r1 - row, c0 - column : c1 - column]
+            out[r0 - top : r1 - top, c0 - left : c1 - left] = part
+        return out
+
+
+def packed_layer(dataset: h5py.Dataset, index: ChunkIndex, where: str, missing: int | None) -> PackedLayer | None:
+    """What reading windows of a chunked dataset needs; None if the library has to unpack it.
+
+    Args:
+        dataset: two-dimensional, of integers.
+        index: its chunks.
+        where: file and layer, for messages.
+        missing: the one fill value with which chunks may be left out; None: all must be stored.
+
+    Raises:
+        GranuleError: chunks are left out that must not be, or the storage cannot be read.
+    """
+    if not index.complete:
+        refuse_holes(dataset, where, missing)
+    packing = filters(dataset, where)
+    with library_errors(where, "its storage cannot be read"):
+        shape, chunk, dtype, user_block = dataset.shape, dataset.chunks, dataset.dtype, dataset.file.userblock_size
+    if packing not in _UNPACKED_HERE or user_block or len(shape) != 2:
+        return None
+    return PackedLayer(index, shape, chunk, dtype, packing)
+
+
 def read_window(
     dataset: h5py.Dataset, rows: slice, columns: slice, *, where: str, missing: int | None = None
 ) -> np.ndarray:
@@ -148,26 +217,29 @@ def read_window(
     """
     with library_errors(where, "its storage cannot be read"):
         chunked, shape = dataset.chunks is not None, dataset.shape
+        descriptor = dataset.file.id.get_vfd_handle()
     if len(shape) != 2:
         raise GranuleError(f"{where}: it has the shape {shape}, not rows and columns")
+    top, bottom, left, right = _bounds(shape, rows, columns)
+    if chunked:
+        index = chunk_index(dataset, where, os.fstat(descriptor).st_size)
+        packed = packed_layer(dataset, index, where, missing)
+        if packed is not None:
+            return packed.read(descriptor, rows, columns, where=where, missing=missing)
+    elif not is_stored(dataset, where):
+        refuse_holes(dataset, where, missing)
+    with library_errors(where, "pixels cannot be decoded"):
+        values: np.ndarray = dataset[top:bottom, left:right]
+    return values
+
+
+def _bounds(shape: tuple[int, ...], rows: slice, columns: slice) -> tuple[int, int, int, int]:
+    """First row, last row, first column, last column of a window; the last ones excluded."""
     first_row, last_row, row_step = rows.indices(shape[0])
     first_column, last_column, column_step = columns.indices(shape[1])
     if row_step != 1 or column_step != 1:
         raise ValueError("windows have step 1")
-    window = (first_row, max(first_row, last_row), first_column, max(first_column, last_column))
-    if chunked:
-        with library_errors(where, "it cannot be read"):
-            descriptor, user_block = dataset.file.id.get_vfd_handle(), dataset.file.userblock_size
-        index = chunk_index(dataset, where, os.fstat(descriptor).st_size)
-        if not index.complete:
-            refuse_holes(dataset, where, missing)
-        if filters(dataset, where) in _UNPACKED_HERE and not user_block:
-            return _unpack(dataset, index, descriptor, window, where, missing)
-    elif not is_stored(dataset, where):
-        refuse_holes(dataset, where, missing)
-    with library_errors(where, "pixels cannot be decoded"):
-        values: np.ndarray = dataset[window[0] : window[1], window[2] : window[3]]
-    return values
+    return first_row, max(first_row, last_row), first_column, max(first_column, last_column)
 
 
 def is_stored(dataset: h5py.Dataset, where: str) -> bool:
@@ -183,37 +255,6 @@ def refuse_holes(dataset: h5py.Dataset, where: str, missing: int | None) -> None
         declared = int(dataset.fillvalue)
     if missing is None or declared != missing:
         raise GranuleError(f"{where}: rows are not stored, and the fill value {declared} does not say that none exist")
-
-
-def _unpack(
-    dataset: h5py.Dataset,
-    index: ChunkIndex,
-    descriptor: int,
-    window: tuple[int, int, int, int],
-    where: str,
-    missing: int | None,
-) -> np.ndarray:
-    """The window (first row, last row, first column, last column), each chunk read and unpacked here."""
-    top, bottom, left, right = window
-    dtype = dataset.dtype
-    height, width = dataset.chunks
-    packing = filters(dataset, where)
-    out = np.full((bottom - top, right - left), 0 if missing is None else missing, dtype)
-    chunk_row, chunk_column = np.divmod(index.numbers, index.grid[1])
-    touched = (
-        (chunk_row * height < bottom)
-        & ((chunk_row + 1) * height > top)
-        & (chunk_column * width < right)
-        & ((chunk_column + 1) * width > left)
-    )
-    lists = (chunk_row * height, chunk_column * width, index.offsets, index.sizes)
-    for row, column, offset, size in zip(*(values[touched].tolist() for values in lists), strict=True):
-        values = _values(os.pread(descriptor, size, offset), packing, dtype, height * width, where)
-        r0, r1 = max(row, top), min(row + height, bottom)
-        c0, c1 = max(column, left), min(column + width, right)
-        part = values.reshape(height, width)[r0 - row : r1 - row, c0 - column : c1 - column]
-        out[r0 - top : r1 - top, c0 - left : c1 - left] = part
-    return out
 
 
 def _values(packed: bytes, packing: tuple[int, ...], dtype: np.dtype, count: int, where: str) -> np.ndarray:

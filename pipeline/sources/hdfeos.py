@@ -17,9 +17,12 @@ import numpy as np
 
 from pipeline.errors import GranuleError
 from pipeline.sources.hdf5_rows import (
+    ChunkIndex,
+    PackedLayer,
     chunk_index,
     is_stored,
     library_errors,
+    packed_layer,
     read_window,
     refuse_holes,
     refuse_overlaps,
@@ -41,6 +44,7 @@ class GridFile:
 
     def __init__(self, file: h5py.File, file_name: str, field: str) -> None:
         self._file, self._file_name = file, file_name
+        self._indexes: dict[str, ChunkIndex] = {}
         self.name, self._grid = _find_grid(file, file_name, field)
         self._fields = _child(self._grid, "Data Fields", h5py.Group, file_name)
         text = _text_dataset(file, _STRUCTURE, file_name)
@@ -104,7 +108,7 @@ class GridFile:
                 if name in names and not is_stored(dataset, where):
                     refuse_holes(dataset, where, missing)
                 continue
-            index = chunk_index(dataset, where, size)
+            index = self._index(name, size)
             spans.append((index.offsets, index.sizes))
             if name in names:
                 if not index.complete:
@@ -113,6 +117,32 @@ class GridFile:
         refuse_overlaps(spans, self._file_name)
         if len(set(stored.values())) > 1:
             raise GranuleError(f"{self._file_name}: {', '.join(stored)} do not have the same rows stored")
+
+    def packed(self, names: Sequence[str], missing: int) -> dict[str, PackedLayer] | None:
+        """What reading windows of fields needs once the file is closed; None if the library has to unpack one.
+
+        Args:
+            names: of the fields.
+            missing: the one fill value with which rows may be left out.
+
+        Raises:
+            GranuleError: a field is not stored as it should be.
+        """
+        size, found = os.fstat(self._file.id.get_vfd_handle()).st_size, {}
+        for name in names:
+            dataset, where = self._dataset(name), f"{self._file_name}: {name}"
+            with library_errors(where, "its storage cannot be read"):
+                chunked = dataset.chunks is not None
+            layer = packed_layer(dataset, self._index(name, size), where, missing) if chunked else None
+            if layer is None:
+                return None
+            found[name] = layer
+        return found
+
+    def _index(self, name: str, size: int) -> ChunkIndex:
+        if name not in self._indexes:
+            self._indexes[name] = chunk_index(self._dataset(name), f"{self._file_name}: {name}", size)
+        return self._indexes[name]
 
     def read(self, name: str, rows: slice, columns: slice, missing: int | None = None) -> np.ndarray:
         """A window of a field, of its own type; see `read_window`."""

@@ -40,7 +40,7 @@ class Rule:
     def describe(self) -> str:
         """The rule as a line: "cloud_state (FparExtra_QC bits 0-1) in 0, 1"."""
         bits = f"bit {self.field.first}" if self.field.first == self.field.last else f"bits {self._span}"
-        return f"{self.name} ({self.field.layer} {bits}) in {', '.join(map(str, self.accept))}"
+        return f"{self.name} ({self.field.layer} {bits}) in {', '.join(_runs(self.accept))}"
 
     @property
     def _span(self) -> str:
@@ -78,3 +78,12 @@ def look_up(table: np.ndarray, values: np.ndarray) -> np.ndarray:
     if values.dtype != np.uint8:
         return table[values]
     return np.frombuffer(values.tobytes().translate(table[:256].tobytes()), np.bool_)
+
+
+def _runs(values: Sequence[int]) -> list[str]:
+    """Whole numbers in order, three or more in a row as "3-65535"."""
+    ordered = np.unique(values)
+    parts = []
+    for run in np.split(ordered, np.flatnonzero(np.diff(ordered) > 1) + 1):
+        parts += [f"{run[0]}-{run[-1]}"] if len(run) > 2 else [str(value) for value in run]
+    return parts

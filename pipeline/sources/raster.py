@@ -109,6 +109,10 @@ class Rasters:
                 )
         return sorted(found, key=lambda path: (found[path].day or date.min, found[path].place or "", path))
 
+    def older(self, path: Path) -> list[Path]:
+        """None: which of two files of one date counts is for their owner to say."""
+        return []
+
     def check(self, path: Path) -> Checked:
         """Find a file's companions, and hold their dates and grids against each other; see `Source.check`.
 

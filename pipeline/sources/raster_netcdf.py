@@ -42,17 +42,20 @@ def opened_dataset(path: Path, engine: str) -> Iterator[xr.Dataset]:
     """Open a file as it is, without decoding: numbers keep their meaning of the file, and nothing is read yet.
 
     Raises:
-        GranuleError: it is HDF5, but no NetCDF.
+        GranuleError: it is HDF5, but no NetCDF, or damaged.
     """
-    if engine == "h5netcdf":
-        with h5py.File(path, "r") as file:  # of damaged files h5netcdf would leave broken objects behind
-            dict(file.attrs)
     try:
+        if engine == "h5netcdf":
+            with h5py.File(path, "r") as file:  # of damaged files h5netcdf would leave broken objects behind
+                dict(file.attrs)
         dataset = xr.open_dataset(path, engine=engine, decode_cf=False)
     except (ValueError, LookupError, TypeError) as error:  # as the readers say that headers make no sense
         raise GranuleError(f"no NetCDF file that can be read ({error})") from None
     with dataset:
-        yield dataset
+        try:
+            yield dataset
+        except KeyError as error:  # as h5py says that an object in the file is damaged
+            raise GranuleError(f"damaged ({error}); fetch it again") from None
 
 
 @dataclass(frozen=True)

@@ -66,11 +66,30 @@ class Decoded:
 class Source(Protocol):
     """A reader of one kind of archive. It is sent to workers, so it holds settings, and never an open file."""
 
-    channels: tuple[Channel, ...]
-    rules: tuple[Rule, ...]
-    has_static: bool  # whether `Decoded.static` is ever given
-    has_crop: bool  # whether `Decoded.crop` is ever given
-    row_width: float  # metres along x that are decoded at once anyway; 0 where any window costs what it holds
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What the cube holds."""
+        ...
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """What the quality of an observation that counts must be."""
+        ...
+
+    @property
+    def has_static(self) -> bool:
+        """Whether `Decoded.static` is ever given."""
+        ...
+
+    @property
+    def has_crop(self) -> bool:
+        """Whether `Decoded.crop` is ever given."""
+        ...
+
+    @property
+    def row_width(self) -> float:
+        """Metres along x that are decoded at once anyway; 0 where any window costs what it holds."""
+        ...
 
     def settings(self) -> Any:
         """All, besides the files, that the pixels' meaning depends on: JSON-able, part of the fingerprint."""
@@ -86,6 +105,10 @@ class Source(Protocol):
         Raises:
             UserError: there are none, or what is there must not be mixed.
         """
+        ...
+
+    def older(self, path: Path) -> list[Path]:
+        """Earlier productions of the same date and place, the newest first: they stand in for a file that is bad."""
         ...
 
     def check(self, path: Path) -> Checked:

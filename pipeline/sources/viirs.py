@@ -17,6 +17,7 @@ from pipeline.errors import GranuleError, UserError
 from pipeline.fingerprint import content_digest
 from pipeline.layout import SIMULATED
 from pipeline.sections import QcRule
+from pipeline.sources.granule_layers import read_layers, remember
 from pipeline.sources.hdfeos import GridFile, open_grid
 from pipeline.sources.quality import OBSERVED, Rule, judge, look_up
 from pipeline.sources.sinusoidal import TILE_PIXELS, TILE_SIZE, Tile
@@ -150,6 +151,14 @@ class ViirsGranules:
             newest[name.day, name.tile] = path
         return [newest[key] for key in sorted(newest)]
 
+    def older(self, path: Path) -> list[Path]:
+        """Earlier productions of a granule's date and tile in its folder, the newest first."""
+        name = parse_name(path)
+        if name is None:
+            return []
+        alike = f"{name.product}.A{name.year}{name.day:03d}.{name.tile}.{name.version}.*.h5"
+        return sorted((p for p in path.parent.glob(alike) if parse_name(p) and p.name < path.name), reverse=True)
+
     def check(self, path: Path) -> Checked:
         """Open a granule and hold all of it against its name and the product, without decoding pixels.
 
@@ -168,6 +177,7 @@ class ViirsGranules:
             _check_place(grid, name.tile, path.name)
             _check_attributes(grid, name, day, path.name)
             simulated = grid.attribute(SIMULATED)
+            remember(path, grid, LAYERS, FILL)
         try:
             digest = content_digest(path)
         except OSError as error:
@@ -195,8 +205,7 @@ class ViirsGranules:
         Raises:
             GranuleError: the file cannot be opened or its pixels cannot be decoded.
         """
-        with open_grid(scene.path, FPAR) as grid:
-            layers = {name: grid.read(name, rows, columns, missing=FILL) for name in LAYERS}
+        layers = read_layers(scene.path, FPAR, LAYERS, rows, columns, missing=FILL)
         shape = tuple(len(range(*window.indices(TILE_PIXELS))) for window in (rows, columns))
         for name, layer in layers.items():
             if (layer.dtype, layer.shape) != (np.uint8, shape):

@@ -61,7 +61,7 @@ def config_for(tmp_path: Path, outline=IN_ONE_TILE, **overrides):
 
 def fetch(config, listener=None, pauses=None, **parts):
     pauses = [] if pauses is None else pauses
-    return download(config, None, listener, sleep=pauses.append, **parts)
+    return download(config, None, listener, **({"sleep": pauses.append} | parts))
 
 
 def files_in(config) -> dict[str, bytes]:

@@ -8,9 +8,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 from shapely.geometry import box
 
-from pipeline.sections import DATA
 from pipeline.errors import UserError
 from pipeline.grid import GRID_EXAMPLES, Grid, Shard, inside, make_grid, read_outline
+from pipeline.sections import DATA
 from pipeline.sources.sinusoidal import TILE_SIZE, Tile
 from pipeline.sources.tiles import tiles_touching
 
@@ -110,9 +110,13 @@ def test_an_outline_may_be_a_bare_polygon(tmp_path):
 
 
 def test_grids_of_one_region_share_their_edges():
-    edges = {make_grid(f"epsg3035-{size}", ITALY, 512, 128).geobox.boundingbox for size in ("1km", "500m", "250m", "100m")}
+    edges = {
+        make_grid(f"epsg3035-{size}", ITALY, 512, 128).geobox.boundingbox for size in ("1km", "500m", "250m", "100m")
+    }
     assert len(edges) == 1
-    native = {make_grid(name, ITALY, 512, 128).geobox.boundingbox[:4] for name in ("sinusoidal-463m", "sinusoidal-927m")}
+    native = {
+        make_grid(name, ITALY, 512, 128).geobox.boundingbox[:4] for name in ("sinusoidal-463m", "sinusoidal-927m")
+    }
     assert np.ptp(np.array(sorted(native)), axis=0).max() < 1e-6
 
 

@@ -24,13 +24,13 @@ PIXEL = TILE_SIZE / TILE_PIXELS
 
 
 def write_ramp(folder: Path, axis: int) -> None:
-    """Granules whose FPAR grows by `SLOPE` a pixel along columns (0) or rows (1), across the seams; 50 at the corner."""
+    """Granules whose FPAR grows by `SLOPE` a pixel along columns (0) or rows (1), across the seams, from 50."""
     folder.mkdir(parents=True)
     for tile in tiles_touching(CORNER):
         rows, columns = np.mgrid[0:TILE_PIXELS, 0:TILE_PIXELS]
-        number = (tile.h * TILE_PIXELS + columns, tile.v * TILE_PIXELS + rows)[axis] + 0.5
-        ramp = 50 + SLOPE * (number - CENTRE[axis])
-        near = (abs(tile.h * TILE_PIXELS + columns - CENTRE[0]) < 45) & (abs(tile.v * TILE_PIXELS + rows - CENTRE[1]) < 45)
+        away = columns + tile.h * TILE_PIXELS - CENTRE[0], rows + tile.v * TILE_PIXELS - CENTRE[1]
+        ramp = 50 + SLOPE * (away[axis] + 0.5)
+        near = (abs(away[0]) < 45) & (abs(away[1]) < 45)
         layers = {"Fpar": np.where(near, np.floor(ramp), 255).astype(np.uint8)}
         layers |= {name: np.where(near, 0, 255).astype(np.uint8) for name in ("FparLai_QC", "FparExtra_QC")}
         write_granule(folder / granule_name(tile, date(2018, 1, 1)), tile, date(2018, 1, 1), layers)
@@ -45,7 +45,9 @@ def ramps(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("grid", ["epsg3035-1km", "sinusoidal-463m", "sinusoidal-927m", "epsg32633-500m", "epsg3035-300m"])
+@pytest.mark.parametrize(
+    "grid", ["epsg3035-1km", "sinusoidal-463m", "sinusoidal-927m", "epsg32633-500m", "epsg3035-300m"]
+)
 def test_places_agree_with_an_independent_reprojection_to_half_a_pixel(ramps, tmp_path, grid):
     assert len(tiles_touching(CORNER)) == 4
     for axis in (0, 1):

@@ -210,6 +210,15 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-500])
 
 
+def scratch_header(path):
+    """Damage the root group, which holds the file's attributes."""
+    with h5py.File(path) as file:
+        start = h5py.h5o.get_info(file.id).addr
+    content = bytearray(path.read_bytes())
+    content[start + 6 : start + 40] = bytes(34)
+    path.write_bytes(content)
+
+
 def write(**dataset):
     return lambda path: xr.Dataset(**dataset).to_netcdf(path, engine="h5netcdf")
 
@@ -219,6 +228,7 @@ def write(**dataset):
     [
         (cut, "damaged or truncated"),
         (lambda path: path.write_bytes(path.read_bytes()[:100]), "damaged or truncated"),
+        (scratch_header, "(damaged|no NetCDF file that can be read)"),
         (lambda path: write_netcdf(path, {"LAI": BYTES}, LAT, LON), "no variable FAPAR: it has LAI"),
         (lambda path: write_netcdf(path, {"FAPAR": BYTES}, UNEVEN, LON), "along lat are not evenly spaced"),
         (lambda path: write_netcdf(path, {"FAPAR": BYTES}, LAT, LON, names=("a", "b")), "no dimensions of latitude"),

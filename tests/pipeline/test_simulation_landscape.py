@@ -1,6 +1,7 @@
 """The simulated country itself: what grows where, its seasons, its clouds, and how they show in the layers."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from odc.geo import CRS
 from shapely.geometry import box
 
 from pipeline.calendar import DAYS_OF_YEAR, composite_dates
-from pipeline.sections import DATA
 from pipeline.grid import make_grid, read_outline
+from pipeline.sections import DATA
 from pipeline.simulation.composition import POINTS, Composition, compose
 from pipeline.simulation.cropmap import map_geobox, map_strip, strips
 from pipeline.simulation.draws import generator, key, normal, smooth_fields, uniform
@@ -20,13 +21,24 @@ from pipeline.simulation.landscape import parcels_at
 from pipeline.simulation.observation import empty_layers, observe
 from pipeline.simulation.vegetation import CODES, CURVE_INDEX, CURVES, FIRST_DAY, fpar_table
 from pipeline.simulation.weather import weather
-from pipeline.sources import viirs
 from pipeline.sources.sinusoidal import Tile
+from pipeline.sources.viirs import ViirsGranules, policy_rules
+from pipeline.sources.viirs_codes import QC_FIELDS
 
+READER = ViirsGranules(Path(), 2018, "standard", policy_rules("standard"))
 SEED, YEAR = 2018, 2018
 EUCROPMAP = {0, 100, 211, 212, 213, 216, 217, 231, 232, 233, 250, 300, 500, 600, 700}
 WINTER, SUMMER = (211, 212, 213, 232), (216, 217, 231, 233)
 ROWS = slice(1100, 1160)  # of h18v04: from the Alps of Piedmont over the rice plain to Lombardy and Veneto
+
+
+def accepted(layers: dict[str, np.ndarray]) -> np.ndarray:
+    """Which pixels hold an observation by the standard policy."""
+    return READER.decode({name: layer.ravel() for name, layer in layers.items()}).valid["fpar"]
+
+
+def bits(field: str, layers: dict[str, np.ndarray]) -> np.ndarray:
+    return QC_FIELDS[field].of(layers[QC_FIELDS[field].layer])
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +194,7 @@ def test_clear_looks_show_the_true_fpar(band: Composition) -> None:
     observe(plain, layers, SEED, YEAR, 27, (0,))
     here = {name: layer.reshape(-1)[band.pixel] for name, layer in layers.items()}
     whole = band.points[band.first] == POINTS
-    clear = viirs.valid(here, viirs.QC_POLICIES["standard"]) & whole
+    clear = accepted(here) & whole
     truth = fpar_table()[band.curve[band.first], DAYS_OF_YEAR[27] + 4 - FIRST_DAY]
     error = here["Fpar"][clear].astype(float) - truth[clear]
     assert clear.sum() > 500
@@ -192,7 +204,7 @@ def test_clear_looks_show_the_true_fpar(band: Composition) -> None:
 
 def test_codes_and_quality_agree(band: Composition, year: list[dict[str, np.ndarray]]) -> None:
     for layers in year[::9]:
-        fpar, scf, extra = layers["Fpar"], layers["FparLai_QC"] & viirs.SCF_QC, layers["FparExtra_QC"]
+        fpar, scf, extra = layers["Fpar"], bits("SCF_QC", layers), layers["FparExtra_QC"]
         coded = fpar > 100
         assert set(fpar[coded].tolist()) <= {249, 250, 252, 253, 254, 255}
         np.testing.assert_array_equal(scf == 4, coded)
@@ -208,14 +220,13 @@ def test_codes_and_quality_agree(band: Composition, year: list[dict[str, np.ndar
         assert (fpar[~static] > 100).mean() < 0.04  # over land FPAR is hardly ever at a code
         assert set((layers["FparLai_QC"] >> 4).tolist()) <= {0, 1, 3, 4, 5, 6, 7, 9, 10}
         assert not (extra & 0b1000_0000).any()
-        bad = (extra & viirs.CLOUD_STATE > 1) | (extra & (viirs.CLOUD_SHADOW | viirs.THIN_CIRRUS) > 0)
-        assert (bad | ~backup)[
-            extra & viirs.SNOW_ICE == 0
-        ].mean() > 0.98  # the main algorithm hardly fails without cloud
+        bad = (bits("CloudState", layers) > 1) | (bits("CloudShadow", layers) | bits("ThinCirrus", layers) > 0)
+        clear = bits("SnowIce", layers) == 0
+        assert (bad | ~backup)[clear].mean() > 0.98  # the main algorithm hardly fails without cloud
 
 
 def test_biomes_follow_the_dominant_cover(band: Composition, year: list[dict[str, np.ndarray]]) -> None:
-    biome = year[0]["FparLai_QC"] >> viirs.BIOME_SHIFT
+    biome = bits("BiomeType", year[0])
     whole = band.points[band.first] == POINTS
     code = CODES[band.curve[band.first]]
     for crop, expected in ((216, 1), (217, 1), (211, 1), (233, 3), (700, 0), (100, 10)):
@@ -225,7 +236,7 @@ def test_biomes_follow_the_dominant_cover(band: Composition, year: list[dict[str
 def test_cloudy_winters_are_no_holes_but_bad_values(year: list[dict[str, np.ndarray]]) -> None:
     """A pipeline that looks at fill alone sees a winter without gaps, lower and noisier than it is."""
     layers = year[1]
-    valid = viirs.valid(layers, viirs.QC_POLICIES["standard"])
+    valid = accepted(layers)
     shown = layers["Fpar"] <= 100
     assert (shown & ~valid).sum() > 0.3 * shown.sum()
     clear, cloudy = (layers["Fpar"][mask].astype(float) for mask in (valid, shown & ~valid))
@@ -233,7 +244,7 @@ def test_cloudy_winters_are_no_holes_but_bad_values(year: list[dict[str, np.ndar
 
 
 def test_snow_lies_in_mountains_and_in_winter(band: Composition, year: list[dict[str, np.ndarray]]) -> None:
-    snow = np.array([layers["FparExtra_QC"] & viirs.SNOW_ICE > 0 for layers in year])
+    snow = np.array([bits("SnowIce", layers) > 0 for layers in year])
     assert snow[:6, band.height > 2200].mean() > 0.9
     assert snow[:, band.height < 200].mean() == 0
     assert snow[22:30, band.height < 2500].mean() < 0.02
@@ -257,7 +268,7 @@ def test_gaps_are_those_of_the_seasons(year: int) -> None:
             layers = empty_layers(2, 2400)
             observe(pixels, layers, SEED, year, step, (tile.h, tile.v, row))
             here = {name: layer.reshape(-1)[pixels.pixel][land] for name, layer in layers.items()}
-            part.append(~viirs.valid(here, viirs.QC_POLICIES["standard"]))
+            part.append(~accepted(here))
         gaps.append(np.array(part))
     gap, mountain = np.concatenate(gaps, axis=1), np.concatenate(high)
     quarters = {"winter": (12, 1, 2), "spring": (3, 4, 5), "summer": (6, 7, 8), "autumn": (9, 10, 11)}

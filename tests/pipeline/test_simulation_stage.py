@@ -21,7 +21,8 @@ from pipeline.config import Config, load_config
 from pipeline.errors import UserError
 from pipeline.executor import InProcess, OnDask
 from pipeline.simulate import simulate
-from pipeline.sources import viirs
+from pipeline.sources.choice import open_source
+from pipeline.sources.viirs_names import GranuleName, parse_name
 
 
 def small(folder: Path, out: str = "out", **overrides: object) -> Config:
@@ -53,25 +54,30 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, st
     return config, digests(config)
 
 
+def parsed(config: Config) -> dict[Path, GranuleName]:
+    """The granules, and what their names say."""
+    return {path: name for path in sorted(config.granules.iterdir()) if (name := parse_name(path))}
+
+
 def test_writes_46_composites_of_four_tiles_that_the_reader_accepts(made: tuple[Config, dict[str, str]]) -> None:
     config, files = made
-    granules = viirs.find_granules(config.granules, config.year)
+    granules = parsed(config)
     assert len(granules) == 184
-    assert {str(granule.tile) for granule in granules} == {"h18v04", "h18v05", "h19v04", "h19v05"}
+    assert {str(name.tile) for name in granules.values()} == {"h18v04", "h18v05", "h19v04", "h19v05"}
     assert len(files) == 185  # nothing else, no scratch, no half file
-    for granule in granules[::17]:
-        assert viirs.check(granule)["simulated"].startswith("yes")
+    for path in list(granules)[::17]:
+        assert open_source(config).check(path).simulated.startswith("yes")
 
 
 def test_pixels_are_fill_outside_the_outline(made: tuple[Config, dict[str, str]]) -> None:
     config, _ = made
-    granules = viirs.find_granules(config.granules, config.year)
-    land = viirs.read(granules[0], slice(None), slice(None))["FparLai_QC"] != 255
-    assert granules[0].tile.v == 4
+    source, names = open_source(config), parsed(config)
+    first = next(path for path, name in names.items() if str(name.tile) == "h18v04")
+    land = source.read(source.check(first).scenes[0], slice(None), slice(None))["FparLai_QC"] != 255
     assert 2300 < land.sum() < 2600  # 24 x 22 km of 463 m pixels
-    elsewhere = next(granule for granule in granules if str(granule.tile) == "h19v05")
-    assert (viirs.read(elsewhere, slice(None), slice(None))["Fpar"] == 255).all()
-    assert elsewhere.path.stat().st_size < 150_000
+    elsewhere = next(path for path, name in names.items() if str(name.tile) == "h19v05")
+    assert (source.read(source.check(elsewhere).scenes[0], slice(None), slice(None))["Fpar"] == 255).all()
+    assert elsewhere.stat().st_size < 150_000
 
 
 def test_map_is_written_in_the_layout_of_eucropmap(made: tuple[Config, dict[str, str]]) -> None:

@@ -1,0 +1,64 @@
+import pickle
+
+import pytest
+from pydantic import ValidationError
+from small_rasters import (
+    FPAR,
+    source,
+)
+
+from pipeline.sections import BitRule, Raster
+
+CLEAR = {"name": "clear", "bits": (1, 2), "accept": (0, 3)}
+
+
+def test_sources_are_sent_to_workers_and_know_themselves_again(tmp_path):
+    rasters = source(tmp_path, "f_%Y%j.tif", quality=({"band": 2, "rules": (CLEAR,)},))
+    other = pickle.loads(pickle.dumps(rasters))
+    assert other.settings() == rasters.settings()
+    assert other.channels == rasters.channels
+    moved = source(tmp_path / "elsewhere", "f_%Y%j.tif", quality=({"band": 2, "rules": (CLEAR,)},))
+    assert moved.settings() == rasters.settings()
+    assert source(tmp_path, "f_%Y%j.tif").settings() != rasters.settings()
+
+
+def test_the_cube_is_told_what_it_is_made_of():
+    rules = (CLEAR,)
+    about = source("data", "f_%Y%j.tif", quality=({"name": "QC", "files": ("q_%Y%j.tif",), "rules": rules},)).about(())
+    assert about == {
+        "source": "rasters: fpar of f_%Y%j.tif",
+        "qc_policy": "bit rules",
+        "qc_rules": ["clear (QC bits 1-2) in 0, 3"],
+    }
+    assert source("data", "f_%Y%j.tif").about(())["qc_policy"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"files": ("f_%m.tif",)}, "make no date"),
+        ({"files": ()}, "files is missing"),
+        ({"channels": ()}, "go together"),
+        ({"channels": (FPAR, FPAR)}, "names of their own"),
+        ({"channels": (FPAR | {"valid_range": (5, 5)},)}, "smallest and the largest"),
+        ({"channels": (FPAR | {"step": 1e-9},)}, "too fine"),
+        ({"channels": (FPAR | {"step": 1e9},)}, "too coarse"),
+        ({"channels": (FPAR | {"valid_range": (0, float("inf"))},)}, "finite"),
+        ({"quality": ({"name": "fpar", "rules": (CLEAR,)},)}, "names of their own"),
+        ({"quality": ({"rules": (CLEAR, CLEAR)},)}, "rules need names"),
+        ({"quality": ({"rules": (CLEAR | {"name": "accepted"},)},)}, "rules need names"),
+        ({"quality": ({"rules": ()},)}, "at least 1"),
+        ({"crs": "EPSG:1"}, "no coordinate reference system"),
+        ({"band_date": "%Y"}, "holds no date"),
+        ({"band_date": "%Y%j", "quality": ({"rules": (CLEAR,)},)}, "files of its own"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, complaint):
+    with pytest.raises(ValidationError, match=complaint):
+        Raster(**({"folder": "data", "files": ("f_%Y%j.tif",), "channels": (FPAR,)} | settings))
+
+
+@pytest.mark.parametrize("rule", [{"accept": (4,)}, {"accept": (-1,)}, {"least": 4}, {"least": 2, "most": 1}])
+def test_rules_that_nothing_can_pass_are_refused(rule):
+    with pytest.raises(ValidationError, match="some of these must pass"):
+        BitRule(name="clear", bits=(1, 2), **rule)
