@@ -86,7 +86,6 @@ class Rasters:
         return {
             "source": "rasters: " + "; ".join(origins),
             "qc_policy": "bit rules" if self.rules else "none",
-            "qc_rules": [rule.describe() for rule in self.rules],
         }
 
     def files(self, outline: BaseGeometry) -> list[Path]:

@@ -96,7 +96,7 @@ class Source(Protocol):
         ...
 
     def about(self, scenes: Sequence[Scene]) -> dict[str, Any]:
-        """Attributes for the cube: "source" (product and version), "qc_policy", "qc_rules"."""
+        """Attributes for the cube: "source" (product and version) and "qc_policy"."""
         ...
 
     def files(self, outline: BaseGeometry) -> list[Path]:

@@ -115,7 +115,6 @@ class ViirsGranules:
         return {
             "source": ", ".join(products) or "VIIRS LAI/FPAR",
             "qc_policy": self.policy,
-            "qc_rules": [one.describe() for one in self.rules],
         }
 
     def files(self, outline: BaseGeometry) -> list[Path]:

@@ -28,7 +28,6 @@ def test_the_cube_is_told_what_it_is_made_of():
     assert about == {
         "source": "rasters: fpar of f_%Y%j.tif",
         "qc_policy": "bit rules",
-        "qc_rules": ["clear (QC bits 1-2) in 0, 3"],
     }
     assert source("data", "f_%Y%j.tif").about(())["qc_policy"] == "none"
 

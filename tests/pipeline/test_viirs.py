@@ -433,6 +433,5 @@ def test_settings_are_what_the_pixels_mean_and_not_what_the_policy_is_called():
 
 def test_the_cube_is_told_product_and_rules():
     about = source_of(Path(), qc="loose").about([])
-    assert about == {"source": "VIIRS LAI/FPAR", "qc_policy": "loose",
-                     "qc_rules": ["SCF_QC (FparLai_QC bits 0-2) in 0, 1, 2, 3"]}  # fmt: skip
+    assert about == {"source": "VIIRS LAI/FPAR", "qc_policy": "loose"}
     assert viirs.ViirsGranules.channels[0].missing == 255
