@@ -144,8 +144,8 @@ def refuse_too_few(stock: Stock, folder: Path, share: float) -> None:
     if not stock.scenes:
         reason = next(iter(stock.bad.values()), "none of them touches the region")
         raise UserError(
-            f"{folder} holds no file that can be used, {len(stock.missing)} of the {stock.n_expected} granules or dates "
-            f"of a whole year are missing or bad: {reason}"
+            f"{folder} holds no file that can be used, {len(stock.missing)} of the {stock.n_expected} granules or "
+            f"dates of a whole year are missing or bad: {reason}"
         )
     if len(stock.missing) > share * stock.n_expected:
         bad = f"; {len(stock.bad)} file(s) are bad, such as: {next(iter(stock.bad.values()))}" if stock.bad else ""

@@ -1,9 +1,11 @@
 """A country of 40 x 40 km in tile h18v04: granules and a crop map in their real layouts, made in seconds."""
 
+import hashlib
 import json
 from datetime import date, timedelta
 from pathlib import Path
 
+import h5py
 import numpy as np
 import rasterio
 from odc.geo import CRS
@@ -96,3 +98,55 @@ def small_config(country: Path, out: Path, **overrides: object) -> Config:
         "training__w_gen": 0.0,
     }
     return load_config(**(settings | overrides))  # type: ignore[arg-type]
+
+
+def write_patch(
+    folder: Path, tile: Tile, day: date, window: tuple[slice, slice], produced: str = "", **layers: np.ndarray
+) -> Path:
+    """A granule with the given layers in a window of its tile, and fill elsewhere.
+
+    Args:
+        folder: that it is written into.
+        tile: where it lies.
+        day: first of its composite.
+        window: rows and columns that hold something.
+        produced: production time in the file's name, 13 digits; without one that of simulated granules.
+        layers: numbers of the window, by layer name.
+    """
+    whole = {name: np.full((TILE_PIXELS, TILE_PIXELS), 255, np.uint8) for name in layers}
+    for name, numbers in layers.items():
+        whole[name][window] = numbers
+    name = granule_name(tile, day)
+    if produced:
+        name = f"{name.removesuffix('.h5').rpartition('.')[0]}.{produced}.h5"
+    write_granule(folder / name, tile, day, whole)
+    return folder / name
+
+
+def spoil_row(path: Path, row: int, layer: str = "Fpar") -> None:
+    """Make the pixels of one row of a granule undecodable, which nothing but reading them shows."""
+    with h5py.File(path) as file:
+        (grid,) = file["HDFEOS/GRIDS"].values()
+        stored = grid["Data Fields"][layer].id.get_chunk_info_by_coord((row, 0))
+    content = bytearray(path.read_bytes())
+    content[stored.byte_offset : stored.byte_offset + stored.size] = b"\xff" * stored.size
+    path.write_bytes(content)
+
+
+def objects(store: Path) -> dict[str, str]:
+    """Digest of every chunk object of a store, by its path there."""
+    return {
+        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and path.name != "zarr.json"
+    }
+
+
+def stamps(store: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of last change of every file of a store: the same only where nothing wrote it."""
+    found = {}
+    for path in sorted(store.rglob("*")):
+        if path.is_file():
+            status = path.stat()
+            found[str(path.relative_to(store))] = status.st_ino, status.st_mtime_ns
+    return found
