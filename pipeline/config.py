@@ -214,7 +214,7 @@ def _explain(error: ValidationError, file: Path | None) -> str:
             lines.append(f"  {place}: unknown key; the keys are {', '.join(_siblings(place))}")
         else:
             value = "" if isinstance(problem["input"], dict | BaseModel) else f" (given: {problem['input']!r})"
-            lines.append(f"  {place or 'configuration'}: {problem['msg']}{value}")
+            lines.append(f"  {place or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}{value}")
     source = f" ({file}, environment, command line)" if file else " (environment, command line)"
     return f"the configuration{source} cannot be used:\n" + "\n".join(lines)
 

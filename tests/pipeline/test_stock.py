@@ -123,9 +123,9 @@ def write_web_page(path: Path) -> None:
 SPOILT: dict[Callable[[Path], None], str] = {
     truncate: "truncated",
     make_small: "(1200, 1200)",
-    move: "UpperLeftPointMtrs",
+    move: "contradicts the corners",
     claim_another_day: "RangeBeginningDate",
-    claim_another_tile: "tile",
+    claim_another_tile: "HorizontalTileNumber",
     spoil_pixels: "cannot be decoded",
     empty: "",
     write_web_page: "",
