@@ -10,6 +10,8 @@ from pipeline.footprint import Footprint
 from pipeline.layout import MISSING
 from pipeline.sources.source import Channel, Decoded
 
+_ROUNDING = 1e-6  # pixels: 0.07 x 100 is more than 7 in binary numbers
+
 
 class ShardAverage:
     """A shard's averages over valid observations, filled one period of the calendar after the other.
@@ -69,7 +71,7 @@ class ShardAverage:
             number = self._numbers[channel.name]
             some = np.flatnonzero(number)
             land = self._capacity[some] - sum(cells[some] for cells in static)
-            some = some[number[some] >= np.maximum(1, self._least * land)]
+            some = some[number[some] >= np.maximum(1, self._least * land - _ROUNDING)]
             self._values[channel.name][index, some] = np.rint(self._sums[channel.name][some] / number[some])
         self._sums, self._numbers, self._seen = {}, {}, set()
 

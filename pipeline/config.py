@@ -3,7 +3,7 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -211,7 +211,7 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"  {place}: unknown key; the keys are {', '.join(_siblings(place))}")
+            lines.append(f"  {place}: unknown key; the keys are {', '.join(_siblings(problem['loc']))}")
         else:
             value = "" if isinstance(problem["input"], dict | BaseModel) else f" (given: {problem['input']!r})"
             lines.append(f"  {place or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}{value}")
@@ -219,7 +219,12 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     return f"the configuration{source} cannot be used:\n" + "\n".join(lines)
 
 
-def _siblings(place: str) -> list[str]:
-    section, _, _ = place.rpartition(".")
-    names = [path for path in key_paths() if path.rpartition(".")[0] == section]
-    return names if section else names + [n for n in Config.model_fields if n not in names]
+def _siblings(place: tuple[int | str, ...]) -> list[str]:
+    """The keys beside one that is unknown: of the configuration, of a section, or of an item in a list of them."""
+    model: type[BaseModel] = Config
+    for part in place[:-1]:
+        if isinstance(part, str):
+            kind = model.model_fields[part].annotation
+            model = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))
+    section = ".".join(str(part) for part in place[:-1])
+    return [f"{section}.{key}" if section else key for key in model.model_fields]

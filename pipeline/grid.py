@@ -96,6 +96,12 @@ def read_outline(path: Path) -> BaseGeometry:
     outline = make_valid(unary_union([p for p in polygons if p.geom_type in ("Polygon", "MultiPolygon")]))
     if outline.is_empty:
         raise UserError(f"the region's outline {path} holds no polygon.")
+    west, south, east, north = outline.bounds
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+        raise UserError(
+            f"the region's outline {path} reaches from ({west:g}, {south:g}) to ({east:g}, {north:g}): longitudes and "
+            "latitudes in degrees (WGS 84) are expected, as GeoJSON has them."
+        )
     return outline
 
 

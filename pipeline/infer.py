@@ -130,11 +130,16 @@ def _infer_shard(shard: Shard, *, cube: Path, target: Path, model: Path, digest:
     series, mask = mapped_series(source, grid.window(shard))
     estimator = load_model(model, digest)
     found = label_series(estimator, series, channels, batch) if len(series) else {}
+    window = grid.window(shard)
+    observed = {filled_name(c): (stores.read_window(source, c.name, window), c.missing) for c in channels}
     for array in reversed(layers(estimator.n_clusters, channels, crops=maps_crops(source))):
         lead = series.shape[1:2] if array.lead else ()
         data = np.full((*lead, *mask.shape), array.fill, array.dtype)
         if array.name in found:
             data[..., mask] = found[array.name]
+        if array.name in observed:  # what was observed stays as it is stored, whatever the network's float32 can hold
+            stored, missing = observed[array.name]
+            np.copyto(data, stored, where=mask & (stored != missing))
         stores.write_shard(group, array.name, grid, shard, data)
     return len(series)
 

@@ -12,8 +12,10 @@ from typing import Any, Final
 from pipeline import layout, stores
 from pipeline.calendar import composite_dates
 from pipeline.config import Config
+from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
 from pipeline.fingerprint import fingerprint
+from pipeline.footprint import window_of
 from pipeline.grid import Grid, make_grid, read_outline
 from pipeline.progress import Reporter, Silent
 from pipeline.sources.choice import open_source
@@ -23,7 +25,7 @@ from pipeline.stage import StageResult, run_shards
 from pipeline.stock import Stock, refuse_too_few, set_aside, take_stock
 from pipeline.strips import STAGE, Method, ingest_strip, layers, strips_to_do
 
-VERSION: Final = 2  # raised when the same files would give other numbers
+VERSION: Final = 3  # raised when the same files would give other numbers
 _UNDECODABLE: Final = "undecodable"  # attribute: files found bad while their pixels were read, by content
 
 
@@ -50,14 +52,15 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
     known = stores.find(path)
     undecodable = layout.attributes(known).get(_UNDECODABLE, {}) if known is not None else {}
     stock = take_stock(source, config.observations, outline, undecodable, executor, reporter)
-    refuse_too_few(stock, config.observations, config.ingest.max_missing_share)
+    _refuse_too_few(stock, config)
+    _refuse_elsewhere(stock, grid, config)
     mark = fingerprint(method.mark, stock.inputs(stock.scenes))
     if known is not None and stores.is_finished(known, STAGE, mark):
         about = layout.attributes(known)
         if any(about.get(name) != value for name, value in _found(stock).items()):
             stores.open_to_write(path).attrs.update(_found(stock))  # a file more that is bad changes no number
         return StageResult(STAGE, False, (path,), _facts(layout.attributes(known), stock))
-    group = stores.begin(
+    stores.begin(
         path,
         STAGE,
         mark,
@@ -69,11 +72,46 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
     )
     without = partial(set_aside, source=source, folder=config.observations, outline=outline)
     stock = _work_off(stock, method, grid, without, executor, reporter)
-    refuse_too_few(stock, config.observations, config.ingest.max_missing_share)
+    _refuse_too_few(stock, config)
     records = stores.read_records(path, STAGE, grid.shards).values()
     quality = quality_shares(sum((Counter(record["counts"]) for record in records), Counter()))
+    _tell(quality, reporter)
+    group = stores.open_to_write(path)  # anew: its attributes now say which files were found bad while they were read
     stores.finish(group, STAGE, fingerprint(method.mark, stock.inputs(stock.scenes)), quality=quality, **_found(stock))
     return StageResult(STAGE, True, (path,), _facts(layout.attributes(group), stock))
+
+
+def _refuse_too_few(stock: Stock, config: Config) -> None:
+    way_out = "Fetch them again."
+    if config.raster.folder is not None:
+        way_out = f"Check raster.files and ingest.calendar ({config.ingest.calendar})."
+    refuse_too_few(stock, config.observations, config.ingest.max_missing_share, way_out)
+
+
+def _tell(quality: dict[str, Any], reporter: Reporter) -> None:
+    """Say what became of the pixels; where none counts, that is hardly meant."""
+    valued, accepted = quality["pixels_with_value"] / max(1, quality["pixels"]), quality["accepted_share"]
+    reporter.message(f"{100 * valued:.1f} % of the pixels hold a value, {100 * accepted:.1f} % of these are accepted")
+    if valued * accepted == 0:
+        reporter.message(
+            "warning: no observation counts, so the cube is empty. Check the valid range and the quality rules."
+        )
+
+
+def _refuse_elsewhere(stock: Stock, grid: Grid, config: Config) -> None:
+    """Stop where no file reaches the region: so a wrong reference system shows.
+
+    Raises:
+        UserError: no scene meets the grid.
+    """
+    if all(window_of(grid.geobox, place) is None for place in {scene.geobox for scene in stock.scenes}):
+        first = stock.scenes[0]
+        left, bottom, right, top = first.geobox.geographic_extent.boundingbox
+        raise UserError(
+            f"{config.observations}: no file has a pixel in the region {config.region.outline}. {first.path.name} "
+            f"covers {left:.2f} to {right:.2f} E and {bottom:.2f} to {top:.2f} N: check its reference system and "
+            "region.outline."
+        )
 
 
 def quality_shares(counts: Counter[str]) -> dict[str, Any]:

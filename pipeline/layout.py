@@ -15,6 +15,7 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
+from pipeline.errors import UserError
 from pipeline.grid import Grid
 
 MISSING: Final = 255  # of every uint8 layer; the default fill value 0 would read as a valid class or a FPAR of zero
@@ -32,11 +33,11 @@ def array(group: zarr.Group, name: str) -> zarr.Array:
     """An array of a store.
 
     Raises:
-        ValueError: there is none of that name.
+        UserError: there is none of that name.
     """
     node = group.get(name)
     if not isinstance(node, zarr.Array):
-        raise ValueError(f"{group.store_path} has no array {name}")
+        raise UserError(f"{group.store_path} lacks the array {name}: it is damaged. Remove it and run again.")
     return node
 
 

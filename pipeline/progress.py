@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+_NOTE = 26  # characters beside a bar: a granule's product, date and tile; the line fits a terminal of 80
+
 
 class Task(Protocol):
     """A piece of long work that is being shown."""
@@ -51,7 +53,7 @@ class _BarTask:
         self._id = progress.add_task(name, total=total, note="")
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        self._progress.update(self._id, advance=steps, note=note)
+        self._progress.update(self._id, advance=steps, note=note if len(note) <= _NOTE else note[: _NOTE - 1] + "…")
 
 
 class Terminal:
@@ -69,7 +71,7 @@ class Terminal:
         """Show a bar with count, elapsed and remaining time."""
         columns = (
             TextColumn("{task.description:<10}"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline import clusters, report, stores
+from pipeline import clusters, layout, report, stores
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.evaluate import read_accuracy
@@ -33,7 +33,7 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
     group = stores.require(config.map, "infer", "infer")
     map_mark = str(stores.stage_fingerprint(group, "infer"))
     accuracy = read_accuracy(config)
-    mark = fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config))
+    mark = fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config))
     outputs = (
         config.report / "index.html",
         config.report / "map.png",
@@ -69,6 +69,12 @@ def _described(config: Config) -> dict[str, Any]:
     paths: dict[str, Any] = {"out": True, "region": {"outline"}, "ingest": {"granules"}, "reference": {"path"}}
     paths |= {"raster": {"folder"}, "download": True}
     return config.model_dump(mode="json", exclude={"cluster": True, **paths})
+
+
+def _set_aside(config: Config) -> list[Any]:
+    """What the report says of files that were not used: it may change where no number of the map does."""
+    about = layout.attributes(stores.open_to_read(config.cube))
+    return [about["granules"], about["bad_granules"], about["missing_granules"]]
 
 
 def _read_run(path: Path) -> dict[str, Any]:

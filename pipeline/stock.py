@@ -14,6 +14,7 @@ from pipeline.progress import Reporter
 from pipeline.sources.source import Checked, Scene, Source
 
 _NAMED = 6  # missing scenes that are named in a message
+_SAID = 10  # bad files that have a message of their own
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,19 @@ def take_stock(
     """
     paths = source.files(outline)
     results: dict[Path, Found] = {}
+    n_bad = 0
     with reporter.track("check", len(paths)) as task:
         for outcome in executor.run(partial(_best, source, undecodable), paths, name="check"):
             if outcome.error is not None or outcome.result is None:
                 raise outcome.error or RuntimeError(f"{outcome.item} was not checked")
             results[outcome.item] = outcome.result
             for reason in outcome.result.bad.values():
-                reporter.message(f"set aside: {reason}")
+                n_bad += 1
+                if n_bad <= _SAID:
+                    reporter.message(f"set aside: {reason}")
             task.advance(note=outcome.item.name)
+    if n_bad > _SAID:
+        reporter.message(f"set aside: {n_bad - _SAID} more, which the cube's attributes and the report name")
     stock = _stock(source, folder, outline, [results[path] for path in paths])
     if stock.missing:
         some = ", ".join(stock.missing[:_NAMED]) + (", ..." if len(stock.missing) > _NAMED else "")
@@ -135,8 +141,14 @@ def _stock(source: Source, folder: Path, outline: BaseGeometry, found: Sequence[
     )
 
 
-def refuse_too_few(stock: Stock, folder: Path, share: float) -> None:
+def refuse_too_few(stock: Stock, folder: Path, share: float, way_out: str) -> None:
     """Stop where too much is missing.
+
+    Args:
+        stock: what there is.
+        folder: where it is.
+        share: of the expected scenes, that may be missing or bad.
+        way_out: what to do, as the end of a message.
 
     Raises:
         UserError: of the expected scenes a larger share than `share` is missing or bad.
@@ -145,12 +157,12 @@ def refuse_too_few(stock: Stock, folder: Path, share: float) -> None:
         reason = next(iter(stock.bad.values()), "none of them touches the region")
         raise UserError(
             f"{folder} holds no file that can be used, {len(stock.missing)} of the {stock.n_expected} granules or "
-            f"dates of a whole year are missing or bad: {reason}"
+            f"dates of a whole year are missing or bad: {reason.rstrip('.')}. {way_out}"
         )
     if len(stock.missing) > share * stock.n_expected:
         bad = f"; {len(stock.bad)} file(s) are bad, such as: {next(iter(stock.bad.values()))}" if stock.bad else ""
         raise UserError(
             f"{folder}: {len(stock.missing)} of the {stock.n_expected} granules or dates that a whole year has are "
             f"missing or bad (such as {stock.missing[0]}), more than the share ingest.max_missing_share = {share:g}"
-            f"{bad}. Fetch them again, or raise the share."
+            f"{bad.rstrip('.')}. {way_out} Or raise the share."
         )

@@ -54,8 +54,10 @@ def begin(
     if group is not None and method is not None and _stages(group).get(stage, {}).get("method") == method:
         sweep_partials(path)
         group = open_to_write(path)
-        group.attrs.update(about or {})
-        _mark(group, stage, fingerprint, complete=False, method=method)
+        # in one write, and without the later stages: what they made of the other inputs is no longer current
+        stages: dict[str, Any] = {stage: {"fingerprint": fingerprint, "complete": False, "method": method}}
+        unfinished: dict[str, Any] = {"stages": stages, "fingerprint": fingerprint, "complete": False}
+        group.attrs.update({**(about or {}), **unfinished})
         return group
     try:
         discard(path)
@@ -157,7 +159,9 @@ def require(path: Path, stage: str, command: str) -> zarr.Group:
     group = find(path)
     if group is None:
         raise UserError(f"there is no {path}: run `sitscube {command}` with the same --year and --out first.")
-    if not _stages(group).get(stage, {}).get("complete"):
+    if stage not in _stages(group):
+        raise UserError(f"{path} is not ready: run `sitscube {command}` with the same --year and --out first.")
+    if not _stages(group)[stage]["complete"]:
         raise UserError(
             f"{path} is not finished ({stage}): run `sitscube {command}` again, it goes on where it stopped."
         )
@@ -223,8 +227,18 @@ def write_shard(group: zarr.Group, name: str, grid: Grid, shard: Shard, data: np
 
 
 def read_window(group: zarr.Group, name: str, window: tuple[slice, slice]) -> np.ndarray:
-    """Read a window of an array: all leading coordinates, `window` in y and x, numbers as stored."""
-    return np.asarray(array(group, name)[..., window[0], window[1]])
+    """Read a window of an array: all leading coordinates, `window` in y and x, numbers as stored.
+
+    Raises:
+        UserError: what is stored there is damaged.
+    """
+    try:
+        return np.asarray(array(group, name)[..., window[0], window[1]])
+    except (ValueError, RuntimeError) as error:  # a checksum that is wrong, or bytes that cannot be unpacked
+        raise UserError(
+            f"{group.store_path} is damaged in {name}, rows {window[0].start} to {window[0].stop}, columns "
+            f"{window[1].start} to {window[1].stop} ({error}): remove it and run again."
+        ) from None
 
 
 def write_record(group: zarr.Group, stage: str, shard: Shard, record: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def check(path: Path) -> None:
                     "codes is expected."
                 )
     except RasterioError as error:
-        raise UserError(f"the reference map {path} cannot be read: {error}") from None
+        raise UserError(f"the reference map {path} cannot be read: {error}. A EUCROPMAP GeoTIFF is expected.") from None
 
 
 def majority(path: Path, geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from pipeline.calendar import CalendarName, composite_dates, period_of
 from pipeline.errors import GranuleError, UserError
 from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.sections import Raster, RasterLayer
-from pipeline.sources.quality import ACCEPTED, BitField, Rule, judge
+from pipeline.sources.quality import ACCEPTED, OBSERVED, BitField, Rule, judge
 from pipeline.sources.raster_files import open_raster
 from pipeline.sources.raster_grid import same_grid
 from pipeline.sources.raster_names import Named, NamePattern, Step
@@ -181,6 +181,8 @@ class Rasters:
             if name + GIVEN in raw:  # nothing is known of these pixels' quality
                 accepted &= raw[name + GIVEN]
         counts[ACCEPTED] = int(np.count_nonzero(accepted))
+        if gaps := accepted.size - counts[OBSERVED]:
+            counts["code none"] = gaps
         valid = {name: has & accepted for name, has in held.items()}
         return Decoded(
             values={
@@ -273,7 +275,10 @@ def _by_day(steps: list[Step], named: Named) -> dict[date, int | None]:
     days: dict[date, int | None] = {}
     for step in steps:
         if step.day is None:
-            raise GranuleError("neither its name nor its content says its date: see raster.files")
+            raise GranuleError(
+                "neither its name nor its content says its date: write where the name has it into "
+                "raster.files, such as ndvi_%Y%m%d.tif"
+            )
         if step.day in days:
             raise GranuleError(f"it holds {step.day} twice")
         days[step.day] = step.index

@@ -33,13 +33,14 @@ from pipeline.sources.viirs_codes import (
     QC_POLICIES,
     QUALITY,
     STATIC_CODES,
+    UNCLASSIFIED,
     rule,
 )
 from pipeline.sources.viirs_names import FIRST_YEARS, GranuleName, parse_name
 
 FPAR: Final = "Fpar"
 LAYERS: Final = (FPAR, QUALITY, EXTRA)
-UNDEFINED: Final = f"undefined value above {FPAR_MAX}"  # count of numbers that are neither values nor codes
+UNDEFINED: Final = f"code {FPAR_MAX + 1}-{UNCLASSIFIED - 1} undefined"  # count of numbers without a meaning
 _SCALE: Final = 0.01
 _CORNER_TOLERANCE: Final = 0.01  # m: metadata are printed to six decimals
 

@@ -8,9 +8,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from odc.geo import CRS
 from pyproj import Transformer
-from shapely.geometry import mapping
+from shapely.geometry import box, mapping
 from small_country import OUTLINE, TILE, small_config, write_patch
+from small_rasters import UTM, write_tiff
 
 from pipeline import layout, stores
 from pipeline.config import Config
@@ -184,6 +186,28 @@ def test_a_policy_of_ones_own_decides_which_observations_enter_the_averages(orig
         passes = [np.isin((pixels[layer] >> low) & mask, list(ok)) for layer, low, mask, ok in CUSTOM.values()]
         valid = np.logical_and.reduce([pixels["Fpar"] <= 100, *passes])
         np.testing.assert_array_equal(fpar[period], np.where(valid, pixels["Fpar"], 255))
+
+
+def test_pixels_of_rasters_without_a_value_are_pixels_too(original, tmp_path):
+    """A third of 2,400 is nodata, a quarter of the rest is rejected by its quality."""
+    rows, columns = np.mgrid[:40, :60]
+    numbers = np.where(columns % 3 == 0, 255, 7).astype(np.uint8)
+    quality = (rows % 4 == 0).astype(np.uint8)
+    write_tiff(tmp_path / "f_2018001.tif", numbers, quality)
+    to_degrees = CRS(UTM).transformer_to_crs("EPSG:4326")
+    (west, south), (east, north) = to_degrees(600_000, 4_999_200), to_degrees(601_200, 5_000_000)
+    (tmp_path / "outline.geojson").write_text(json.dumps(mapping(box(west, south, east, north))))
+    rule = {"name": "clear", "bits": (0, 0), "accept": (0,)}
+    config = config_of(
+        tmp_path, tmp_path / "out", ingest__granules=None, ingest__grid="epsg32632-100m", raster__folder=tmp_path,
+        raster__files=("f_%Y%j.tif",), raster__channels=({"name": "fpar", "valid_range": (0, 100)},),
+        raster__quality=({"name": "qc", "band": 2, "rules": (rule,)},),
+    )  # fmt: skip
+    quality_told = ingest(config).facts["quality"]
+    assert quality_told["pixels_with_value"] == 1600
+    assert quality_told["accepted_share"] == 0.75
+    assert quality_told["rejected_shares"] == {"clear": 0.25}
+    assert quality_told["pixels"] == 2400
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from granule_dialects import replace_structure, restore, set_attributes
+from granule_dialects import restore, set_attributes
 from shapely.geometry import box, mapping
 from small_country import TILE, objects, small_config, spoil_row, stamps, write_patch
 
@@ -43,11 +43,39 @@ class Listener(Silent):
         self.said.append(text)
 
 
+DATES = tuple(range(73, 130, 8))  # days of the year, around APRIL
+
+
 @pytest.fixture
 def config(country: Path, tmp_path: Path) -> Config:
-    """Granules that a test may change, with shards of 16 cells."""
-    shutil.copytree(country, tmp_path / "in")
-    return small_config(tmp_path / "in", tmp_path / "out", ingest__shard=16, ingest__chunk=8)
+    """Eight granules that a test may change, and four shards."""
+    (tmp_path / "in" / "granules").mkdir(parents=True)
+    shutil.copy(country / "outline.geojson", tmp_path / "in")
+    for day in DATES:
+        [path] = (country / "granules").glob(f"*.A2018{day:03d}.*")
+        shutil.copy(path, tmp_path / "in" / "granules")
+    return config_of(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.fixture
+def whole_year(country: Path, tmp_path: Path) -> Config:
+    """All 46 granules and the default of what may be missing."""
+    shutil.copytree(country / "granules", tmp_path / "year" / "granules")
+    shutil.copy(country / "outline.geojson", tmp_path / "year")
+    return small_config(tmp_path / "year", tmp_path / "out", reference__path=None)
+
+
+def config_of(folder: Path, out: Path, **overrides: object) -> Config:
+    settings: dict[str, object] = {
+        "reference__path": None, "ingest__shard": 32, "ingest__chunk": 8, "ingest__max_missing_share": 1,
+    }  # fmt: skip
+    return small_config(folder, out, **(settings | overrides))
+
+
+def missing(result: StageResult) -> list[str]:
+    """Of the dates that there are granules of."""
+    there = {f"A2018{day:03d} {TILE}" for day in DATES}
+    return [key for key in result.facts["missing_granules"] if key in there]
 
 
 def april(config: Config) -> Path:
@@ -67,7 +95,7 @@ def ingested_without(config: Config, path: Path, out: Path) -> Config:
     """What the folder gives without one of its files."""
     aside = config.granules.parent / "aside"
     path.rename(aside)
-    without = small_config(config.granules.parent, out, ingest__shard=config.ingest.shard, ingest__chunk=8)
+    without = config_of(config.granules.parent, out, ingest__shard=config.ingest.shard)
     ingest(without)
     aside.rename(path)
     return without
@@ -96,16 +124,8 @@ def make_small(path: Path) -> None:
     restore(path, "Fpar", data=np.zeros((1200, 1200), np.uint8))
 
 
-def move(path: Path) -> None:
-    replace_structure(path, "UpperLeftPointMtrs=(0.000000", "UpperLeftPointMtrs=(1000.000000")
-
-
 def claim_another_day(path: Path) -> None:
     set_attributes(path, RangeBeginningDate=np.bytes_(b"2018-05-01"))
-
-
-def claim_another_tile(path: Path) -> None:
-    set_attributes(path, HORIZONTALTILENUMBER=np.bytes_(b"19"))
 
 
 def spoil_pixels(path: Path) -> None:
@@ -116,19 +136,12 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def write_web_page(path: Path) -> None:
-    path.write_bytes(b"<!DOCTYPE html><html><title>Earthdata Login</title></html>" * 50)
-
-
 SPOILT: dict[Callable[[Path], None], str] = {
     truncate: "truncated",
     make_small: "(1200, 1200)",
-    move: "contradicts the corners",
     claim_another_day: "RangeBeginningDate",
-    claim_another_tile: "HorizontalTileNumber",
     spoil_pixels: "cannot be decoded",
     empty: "",
-    write_web_page: "",
 }
 
 
@@ -138,7 +151,7 @@ def test_a_bad_granule_is_named_and_its_date_is_a_gap_in_the_whole_tile(config, 
     path = april(config)
     spoil(path)
     result = ingest(config)
-    assert result.facts["missing_granules"] == ["A2018097 h18v04"]
+    assert missing(result) == ["A2018097 h18v04"]
     assert (read(config)[PERIOD] == 255).all()
     assert_set_aside(config, result, path.name, reason)
     without = ingested_without(config, path, tmp_path / "without")
@@ -154,13 +167,12 @@ def test_a_damaged_row_is_met_only_by_the_shards_that_hold_it(config):
         folder = config.granules.parent / name
         folder.mkdir()
         (folder / "outline.geojson").write_text(json.dumps(mapping(outline)))
-        part = small_config(folder, folder / "out", ingest__granules=config.granules)
-        rows[name] = ingest(part).facts["missing_granules"]
+        rows[name] = missing(ingest(config_of(folder, folder / "out", ingest__granules=config.granules)))
     assert len(rows["north"]) + len(rows["south"]) == 1
 
 
 @pytest.mark.parametrize("spoil", [truncate, spoil_pixels], ids=["truncated", "undecodable"])
-@pytest.mark.parametrize("shard", [16, 512])
+@pytest.mark.parametrize("shard", [32, 512])
 def test_an_earlier_production_stands_in_for_a_bad_one(config, tmp_path, spoil, shard):
     """The second newest of three, whatever shards there are; what stands in does not count as missing."""
     path = april(config)
@@ -172,12 +184,12 @@ def test_an_earlier_production_stands_in_for_a_bad_one(config, tmp_path, spoil, 
     oldest = write_patch(config.granules, TILE, APRIL, window, "2018001000000", **layers | {"Fpar": layers["Fpar"] - 3})
     write_patch(config.granules, TILE, APRIL, window, "2018002000000", **layers)
     spoil(path)
-    config = small_config(config.granules.parent, config.out, ingest__shard=shard, ingest__chunk=8)
+    config = config_of(config.granules.parent, config.out, ingest__shard=shard)
     result = ingest(config)
     fpar = read(config)
     assert set(np.unique(fpar[PERIOD])) <= {33, 255}
     assert (fpar[PERIOD] == 33).mean() > 0.95
-    assert result.facts["missing_granules"] == []
+    assert missing(result) == []
     assert_set_aside(config, result, path.name, "")
     without = ingested_without(config, path, tmp_path / "without")
     assert objects(config.cube) == objects(without.cube)
@@ -224,49 +236,49 @@ def test_bad_granules_are_told_as_they_are_found(config):
     assert any(second.name in line and "cannot be decoded" in line for line in listener.said)
 
 
-def test_too_many_bad_granules_stop_before_any_work_and_leave_no_store(config):
-    for path in sorted(config.granules.iterdir())[:12]:
+def test_too_many_bad_granules_stop_before_any_work_and_leave_no_store(whole_year):
+    for path in sorted(whole_year.granules.iterdir())[:12]:
         truncate(path)
     with pytest.raises(UserError, match=r"12 of the 46 .*max_missing_share.*truncated") as refusal:
-        ingest(config)
-    assert str(config.granules) in str(refusal.value)
-    assert not config.year_folder.exists() or not list(config.year_folder.iterdir())
+        ingest(whole_year)
+    assert str(whole_year.granules) in str(refusal.value)
+    assert not whole_year.year_folder.exists() or not list(whole_year.year_folder.iterdir())
 
 
-def test_too_many_bad_granules_leave_an_earlier_cube_as_it_was(config):
-    ingest(config)
-    before = stamps(config.cube)
-    for path in sorted(config.granules.iterdir())[:12]:
+def test_too_many_bad_granules_leave_an_earlier_cube_as_it_was(whole_year):
+    ingest(whole_year)
+    before = stamps(whole_year.cube)
+    for path in sorted(whole_year.granules.iterdir())[:12]:
         truncate(path)
     with pytest.raises(UserError, match="12 of the 46"):
-        ingest(config)
-    assert stamps(config.cube) == before
+        ingest(whole_year)
+    assert stamps(whole_year.cube) == before
 
 
-def test_too_many_granules_found_bad_while_they_are_read_stop_the_run_unfinished(config):
-    for path in sorted(config.granules.iterdir())[:12]:
+def test_too_many_granules_found_bad_while_they_are_read_stop_the_run_unfinished(whole_year):
+    for path in sorted(whole_year.granules.iterdir())[:12]:
         spoil_pixels(path)
     with pytest.raises(UserError, match=r"12 of the 46 .*cannot be decoded"):
-        ingest(config)
+        ingest(whole_year)
     with pytest.raises(UserError, match="not finished"):
-        stores.require(config.cube, "ingest", "ingest")
+        stores.require(whole_year.cube, "ingest", "ingest")
     with pytest.raises(UserError, match=r"12 of the 46 .*cannot be decoded"):
-        ingest(config)
+        ingest(whole_year)
 
 
-def test_a_folder_of_nothing_but_bad_granules_is_refused_whatever_may_be_missing(config):
-    for path in config.granules.iterdir():
+def test_a_folder_of_nothing_but_bad_granules_is_refused_whatever_may_be_missing(whole_year):
+    for path in whole_year.granules.iterdir():
         truncate(path)
-    generous = small_config(config.granules.parent, config.out, ingest__max_missing_share=1)
+    generous = small_config(whole_year.granules.parent, whole_year.out, ingest__max_missing_share=1)
     with pytest.raises(UserError, match=r"46 of the 46.*truncated"):
         ingest(generous)
 
 
-def test_the_share_that_may_be_missing_is_reached_but_not_passed(config):
-    paths = sorted(config.granules.iterdir())
+def test_the_share_that_may_be_missing_is_reached_but_not_passed(whole_year):
+    paths = sorted(whole_year.granules.iterdir())
     for path in paths[:2]:
         path.unlink()
-    exactly = small_config(config.granules.parent, config.out, ingest__max_missing_share=2 / 46)
+    exactly = small_config(whole_year.granules.parent, whole_year.out, ingest__max_missing_share=2 / 46)
     assert len(ingest(exactly).facts["missing_granules"]) == 2
     paths[2].unlink()
     with pytest.raises(UserError, match="3 of the 46"):
@@ -290,33 +302,30 @@ def test_a_bad_file_more_changes_no_number_and_is_named(config):
 
 
 def report_of(config: Config) -> str:
+    config = config_of(config.granules.parent, config.out, training__iterations=1, training__pretrain_epochs=1)
     run(config, InProcess(), Silent())
     return html.unescape((config.report / "index.html").read_text())
 
 
 def test_the_report_names_bad_granules_and_missing_dates_of_every_kind(config):
-    truncate(april(config))
-    [second] = config.granules.glob("*.A2018105.*")
+    """Also a bad file that came later and changed no number."""
+    first = april(config)
+    second, third, fourth = (next(config.granules.glob(f"*.A2018{day}.*")) for day in (105, 113, 121))
+    truncate(first)
     spoil_pixels(second)
-    [third] = config.granules.glob("*.A2018113.*")
     third.unlink()
     page = report_of(config)
-    for name in (april(config).name, second.name):
+    for name in (first.name, second.name):
         assert name in page
-    assert "truncated" in page
-    assert "cannot be decoded" in page
+    for reason in ("truncated", "cannot be decoded"):
+        assert reason in page
     for key in ("A2018097 h18v04", "A2018105 h18v04", "A2018113 h18v04"):
         assert key in page
-
-
-def test_the_report_names_a_bad_file_that_was_added_later(config):
-    assert "Set aside" not in report_of(config)
-    newer = config.granules / "VNP15A2H.A2018097.h18v04.002.2025001000000.h5"
-    newer.write_bytes(april(config).read_bytes()[:5000])
+    newer = fourth.with_name("VNP15A2H.A2018121.h18v04.002.2025001000000.h5")
+    newer.write_bytes(fourth.read_bytes()[:5000])
     page = report_of(config)
-    assert newer.name in page
-    newer.unlink()
-    assert newer.name not in report_of(config)
+    for name in (first.name, second.name, newer.name):
+        assert name in page
 
 
 @pytest.mark.parametrize("other", ["VNP15A2H.A2018009.h18v04.001.2018030000000.h5", "VJ115A2H"])
@@ -395,3 +404,14 @@ def test_granules_of_tiles_that_the_region_does_not_touch_are_not_even_opened(co
     stray = config.granules / april(config).name.replace("h18v04", str(Tile(19, 4)))
     stray.write_bytes(b"spoilt")
     assert ingest(config).facts["bad_granules"] == {}
+
+
+def test_an_outline_that_leaves_the_tiles_that_are_there_is_refused_with_what_is_missing(whole_year):
+    outline = box(9.0, 45.0, 16.5, 45.4)  # into the next tile
+    (whole_year.granules.parent / "outline.geojson").write_text(json.dumps(mapping(outline)))
+    beyond = small_config(
+        whole_year.granules.parent, whole_year.out, region__outline=whole_year.granules.parent / "outline.geojson"
+    )
+    with pytest.raises(UserError, match=r"46 of the 92 .*A2018001 h19v04.*max_missing_share"):
+        ingest(beyond)
+    assert not whole_year.cube.exists()

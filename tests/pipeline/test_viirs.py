@@ -407,7 +407,7 @@ def test_numbers_above_100_are_never_values_and_codes_are_counted_by_name():
         "code 253 barren": 2,
         "code 254 water": 2,
         "code 255 fill": 2,
-        "undefined value above 100": 296,
+        "code 101-248 undefined": 296,
     }
 
 
