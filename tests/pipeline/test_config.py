@@ -87,3 +87,11 @@ def test_paths_are_absolute_so_that_workers_elsewhere_find_them(toml, tmp_path, 
     monkeypatch.chdir(tmp_path)
     config = load_config(toml('out = "results"\n[ingest]\ngranules = "granules"'))
     assert (config.out, config.granules) == (tmp_path / "results", tmp_path / "granules")
+
+
+def test_unknown_keys_of_items_in_lists_are_told_the_keys_beside_them(toml):
+    channel = "[[raster.channels]]\nname = 'x'\nvalid_rnge = [0, 1]\nvalid_range = [0, 1]"
+    with pytest.raises(UserError, match=r"valid_rnge: unknown key; .*raster\.channels\.0\.valid_range"):
+        load_config(toml("[raster]\nfolder = 'x'\nfiles = ['*_%Y%j.tif']\n" + channel))
+    with pytest.raises(UserError, match=r"acept: unknown key; .*ingest\.qc_rules\.0\.accept"):
+        load_config(toml("[ingest]\nqc = 'custom'\nqc_rules = [{field = 'SCF_QC', acept = [0], accept = [0]}]"))

@@ -103,6 +103,15 @@ def test_an_outline_that_is_none_is_named(tmp_path, content):
         read_outline(tmp_path / "outline.geojson")
 
 
+def test_an_outline_in_metres_is_refused_with_what_is_expected(tmp_path):
+    path = tmp_path / "metres.geojson"
+    path.write_text(
+        json.dumps({"type": "Polygon", "coordinates": [[[4e6, 2e6], [4.1e6, 2e6], [4.1e6, 2.1e6], [4e6, 2e6]]]})
+    )
+    with pytest.raises(UserError, match=r"metres\.geojson .*longitudes and latitudes in degrees"):
+        read_outline(path)
+
+
 def test_an_outline_may_be_a_bare_polygon(tmp_path):
     path = tmp_path / "square.geojson"
     path.write_text(json.dumps({"type": "Polygon", "coordinates": [[[9, 45], [10, 45], [10, 46], [9, 46], [9, 45]]]}))

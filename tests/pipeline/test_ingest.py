@@ -13,6 +13,7 @@ from pipeline import layout, stores
 from pipeline.calendar import DAYS_OF_YEAR
 from pipeline.errors import UserError
 from pipeline.ingest import ingest
+from pipeline.progress import Silent
 from pipeline.simulation.granules import granule_name, write_granule
 from pipeline.sources.sinusoidal import SINUSOIDAL, TILE_PIXELS, Tile
 
@@ -193,3 +194,34 @@ def test_an_output_folder_that_cannot_be_written_is_named(country, tmp_path):
     config = small_config(country, tmp_path / "out")
     with pytest.raises(UserError, match="out"):
         ingest(config)
+
+
+class Heard:
+    """A reporter that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+
+    track = Silent().track
+
+
+def test_rules_that_nothing_passes_are_warned_of(country, tmp_path):
+    nothing = {"ingest__qc": "custom", "ingest__qc_rules": [{"field": "Aerosol", "accept": [3]}]}
+    heard = Heard()
+    ingest(small_config(country, tmp_path, **nothing), reporter=heard)
+    assert heard.said[-2].endswith("% of the pixels hold a value, 0.0 % of these are accepted")
+    assert heard.said[-1].startswith("warning: no observation counts")
+
+
+def test_of_many_bad_files_ten_are_told_and_the_others_counted(country, tmp_path):
+    shutil.copytree(country / "granules", tmp_path / "granules")
+    for path in sorted((tmp_path / "granules").iterdir())[:13]:
+        path.write_bytes(b"")
+    heard = Heard()
+    config = small_config(country, tmp_path, ingest__granules=tmp_path / "granules", ingest__max_missing_share=0.5)
+    ingest(config, reporter=heard)
+    assert sum(text.startswith("set aside: VNP15A2H") for text in heard.said) == 10
+    assert any(text.startswith("set aside: 3 more") for text in heard.said)

@@ -115,3 +115,23 @@ def test_a_region_without_any_cropland_is_said(country, tmp_path):
     ingest(config)
     with pytest.raises(UserError, match="no cell is left to map"):
         prepare(config)
+
+
+def test_a_damaged_object_of_the_cube_is_named_with_the_way_out(config):
+    ingest(config)
+    stored = config.cube / "fpar" / "c" / "0" / "1" / "1"
+    content = bytearray(stored.read_bytes())
+    content[:200] = bytes(200)
+    content[-200:] = bytes(200)
+    stored.write_bytes(content)
+    with pytest.raises(UserError, match=r"y1x1: UserError: .*cube\.zarr is damaged in fpar, rows 16 to 32") as caught:
+        prepare(config)
+    assert "remove it and run again" in str(caught.value)
+
+
+def test_train_before_prepare_says_to_prepare(config):
+    from pipeline.train import train
+
+    ingest(config)
+    with pytest.raises(UserError, match="not ready: run `sitscube prepare`"):
+        train(config)
