@@ -73,8 +73,10 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
     without = partial(set_aside, source=source, folder=config.observations, outline=outline)
     stock = _work_off(stock, method, grid, without, executor, reporter)
     _refuse_too_few(stock, config)
-    records = stores.read_records(path, STAGE, grid.shards).values()
-    quality = quality_shares(sum((Counter(record["counts"]) for record in records), Counter()))
+    counts: Counter[str] = Counter()
+    for record in stores.read_records(path, STAGE, grid.shards).values():
+        counts.update(record["counts"])  # keeps the rules that reject nothing
+    quality = quality_shares(counts)
     _tell(quality, reporter)
     group = stores.open_to_write(path)  # anew: its attributes now say which files were found bad while they were read
     stores.finish(group, STAGE, fingerprint(method.mark, stock.inputs(stock.scenes)), quality=quality, **_found(stock))

@@ -23,6 +23,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
+_TAKEN: Final = (
+    "time", "year", "x", "y", "spatial_ref", "records", "land_share", "crop_biome", "observed", "n_observed",
+    "longest_gap", "first_observed", "last_observed", "mask", "train_mask", "label", "confidence",
+)  # fmt: skip
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -133,6 +139,8 @@ class RasterChannel(RasterLayer):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RasterChannel":
+        if self.name in _TAKEN or self.name.startswith("mean_") or self.name.endswith(("_filled", "_spread")):
+            raise ValueError(f"name = {self.name!r} is that of another array of the cube or the map: choose another")
         low, high = self.valid_range
         if low >= high:
             raise ValueError(f"valid_range = {list(self.valid_range)}: the smallest and the largest number are meant")
@@ -190,8 +198,11 @@ class Raster(_Section):
         if len(set(names)) < len(names):
             raise ValueError(f"channels and quality layers need names of their own, these are {', '.join(names)}")
         rules = [rule.name for layer in self.quality for rule in layer.rules]
-        if len(set(rules)) < len(rules) or set(rules) & {OBSERVED, ACCEPTED}:
-            raise ValueError(f"rules need names of their own, and not {OBSERVED} or {ACCEPTED}: {', '.join(rules)}")
+        taken = [rule for rule in rules if rule in (OBSERVED, ACCEPTED) or rule.startswith("code ")]
+        if len(set(rules)) < len(rules) or taken:
+            raise ValueError(
+                f"rules need names of their own, and not {OBSERVED}, {ACCEPTED}, code ...: {', '.join(rules)}"
+            )
         self._check_patterns()
         return self
 

@@ -8,6 +8,7 @@ from small_rasters import (
 )
 
 from pipeline.sections import BitRule, Raster
+from pipeline.stores import open_to_read
 
 CLEAR = {"name": "clear", "bits": (1, 2), "accept": (0, 3)}
 
@@ -40,12 +41,14 @@ def test_the_cube_is_told_what_it_is_made_of():
         ({"channels": ()}, "go together"),
         ({"channels": (FPAR, FPAR)}, "names of their own"),
         ({"channels": (FPAR | {"valid_range": (5, 5)},)}, "smallest and the largest"),
+        ({"channels": (FPAR | {"name": "mean_x"},)}, "that of another array"),
         ({"channels": (FPAR | {"step": 1e-9},)}, "too fine"),
         ({"channels": (FPAR | {"step": 1e9},)}, "too coarse"),
         ({"channels": (FPAR | {"valid_range": (0, float("inf"))},)}, "finite"),
         ({"quality": ({"name": "fpar", "rules": (CLEAR,)},)}, "names of their own"),
         ({"quality": ({"rules": (CLEAR, CLEAR)},)}, "rules need names"),
         ({"quality": ({"rules": (CLEAR | {"name": "accepted"},)},)}, "rules need names"),
+        ({"quality": ({"rules": (CLEAR | {"name": "code 7"},)},)}, "rules need names"),
         ({"quality": ({"rules": ()},)}, "at least 1"),
         ({"crs": "EPSG:1"}, "no coordinate reference system"),
         ({"band_date": "%Y"}, "holds no date"),
@@ -61,3 +64,11 @@ def test_settings_that_make_no_sense_are_refused(settings, complaint):
 def test_rules_that_nothing_can_pass_are_refused(rule):
     with pytest.raises(ValidationError, match="some of these must pass"):
         BitRule(name="clear", bits=(1, 2), **rule)
+
+
+def test_no_channel_can_take_the_place_of_another_array(finished):
+    arrays = {name for store in (finished.cube, finished.map) for name, _ in open_to_read(store).members()} - {"fpar"}
+    assert len(arrays) > 15
+    for name in sorted(arrays):
+        with pytest.raises(ValidationError, match="that of another array"):
+            Raster(folder="data", files=("f_%Y%j.tif",), channels=(FPAR | {"name": name},))
