@@ -51,6 +51,15 @@ class SlowArchive:
             yield b"more"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is heard also where the tests run in the background, whose processes are born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_leaves_whole_files_only_and_ends_soon(tmp_path, contents):
     config, archive = config_for(tmp_path, download__parallel=2), SlowArchive(contents)
 
