@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,3 @@ def content_digest(path: Path) -> str:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def content_digests(paths: Iterable[Path]) -> dict[str, str]:
-    """Digests of several files, by file name."""
-    return {path.name: content_digest(path) for path in sorted(paths)}

@@ -74,11 +74,6 @@ class NamePattern:
         return len(self.codes) > 1
 
     @property
-    def placed(self) -> bool:
-        """Whether names say a place."""
-        return "{place}" in self._pieces
-
-    @property
     def _pieces(self) -> list[str]:
         return _PIECE.findall(self.text)
 

@@ -1,8 +1,11 @@
 """One small country for the whole session, and one finished run of it that tests may read but not change."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from downloads import NAMES, OTHER_TILE, connected
+from earthdata_service import EarthdataService, granule_bytes
 from small_country import make_country, small_config
 
 from pipeline.config import Config
@@ -30,3 +33,18 @@ def finished(country: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
 def config(country: Path, tmp_path: Path) -> Config:
     """The small country with an output folder of the test's own."""
     return small_config(country, tmp_path / "out", ingest__shard=16, ingest__chunk=8)
+
+
+@pytest.fixture(scope="session")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Granules of an archive, by name."""
+    folder = tmp_path_factory.mktemp("made")
+    return {name: granule_bytes(folder, name) for name in (*NAMES, OTHER_TILE)}
+
+
+@pytest.fixture
+def service(contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[EarthdataService]:
+    """NASA's Earthdata, faked, with a year of granules; nothing else can be reached."""
+    service = EarthdataService({name: contents[name] for name in NAMES})
+    with connected(service, monkeypatch, tmp_path):
+        yield service

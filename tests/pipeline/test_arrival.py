@@ -8,27 +8,12 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from downloads import NAMES, OTHER_TILE, config_for, connected, failure, files_in
-from earthdata_service import EarthdataService, granule_bytes
+from downloads import NAMES, config_for, failure, files_in
 
 from pipeline.arrival import scratch_folder
 from pipeline.download import download
 from pipeline.errors import UserError
 from pipeline.sources.archive import Remote, Unavailable
-
-
-@pytest.fixture(scope="module")
-def contents(tmp_path_factory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("made")
-    return {name: granule_bytes(folder, name) for name in (*NAMES, OTHER_TILE)}
-
-
-@pytest.fixture
-def service(contents, monkeypatch, tmp_path) -> Iterator[EarthdataService]:
-    service = EarthdataService({name: contents[name] for name in NAMES})
-    with connected(service, monkeypatch, tmp_path):
-        yield service
-
 
 # --- interruptions
 

@@ -1,26 +1,11 @@
 import json
-from collections.abc import Iterator
 
 import pytest
-from downloads import NAMES, OTHER_TILE, Listener, config_for, connected, failure, fetch, files_in
-from earthdata_service import EarthdataService, answers, exact, granule_bytes, name_of, rounded, whole
+from downloads import NAMES, OTHER_TILE, Listener, config_for, failure, fetch, files_in
+from earthdata_service import answers, exact, granule_bytes, name_of, rounded, whole
 from shapely.geometry import box
 
 from pipeline.calendar import DAYS_OF_YEAR
-
-
-@pytest.fixture(scope="module")
-def contents(tmp_path_factory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("made")
-    return {name: granule_bytes(folder, name) for name in (*NAMES, OTHER_TILE)}
-
-
-@pytest.fixture
-def service(contents, monkeypatch, tmp_path) -> Iterator[EarthdataService]:
-    service = EarthdataService({name: contents[name] for name in NAMES})
-    with connected(service, monkeypatch, tmp_path):
-        yield service
-
 
 # --- what is fetched
 

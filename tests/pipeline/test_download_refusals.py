@@ -1,28 +1,13 @@
 import time
-from collections.abc import Iterator
 
 import pytest
 import requests
-from downloads import NAMES, OTHER_TILE, Listener, config_for, connected, failure, fetch, files_in
-from earthdata_service import LOGIN, PASSWORD, TOKEN, USERNAME, EarthdataService, answers, granule_bytes, name_of
+from downloads import NAMES, Listener, config_for, failure, fetch, files_in
+from earthdata_service import LOGIN, PASSWORD, TOKEN, USERNAME, answers, name_of
 
 from pipeline.calendar import DAYS_OF_YEAR
 from pipeline.download import SILENCE
 from pipeline.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def contents(tmp_path_factory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("made")
-    return {name: granule_bytes(folder, name) for name in (*NAMES, OTHER_TILE)}
-
-
-@pytest.fixture
-def service(contents, monkeypatch, tmp_path) -> Iterator[EarthdataService]:
-    service = EarthdataService({name: contents[name] for name in NAMES})
-    with connected(service, monkeypatch, tmp_path):
-        yield service
-
 
 # --- the network
 
