@@ -250,12 +250,12 @@ def test_observed_numbers_are_untouched_however_fine_their_steps(tmp_path, codin
     (tmp_path / "in" / "outline.geojson").write_text(json.dumps(mapping(box(west, south, east, north))))
     config = config_of(
         tmp_path / "in", tmp_path / "out", reference__path=None, raster__files=("x_%Y%m.tif",),
-        raster__channels=({"name": "x"} | coding,), ingest__grid="epsg32632-100m", ingest__shard=128,
+        raster__channels=({"name": "v"} | coding,), ingest__grid="epsg32632-100m", ingest__shard=128,
         training__pretrain_epochs=1, training__iterations=1, training__sample_pixels=50,
     )  # fmt: skip
     for stage in (ingest, prepare, train, infer):
         stage(config)
-    stored, filled = read(config.cube, "x"), read(config.map, "x_filled")
+    stored, filled = read(config.cube, "v"), read(config.map, "v_filled")
     [channel] = read_channels(stores.open_to_read(config.cube))
     seen = (stored != channel.missing) & (read(config.cube, "mask") == 1)
     assert 300 < seen.sum() < 12 * (read(config.cube, "mask") == 1).sum()

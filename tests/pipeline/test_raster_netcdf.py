@@ -186,13 +186,13 @@ def test_classic_files_are_read_too(tmp_path, form):
     dataset = xr.Dataset({"QA": (("time", "lat", "lon"), np.stack([numbers, numbers + 1]))}, coordinates)
     dataset.to_netcdf(tmp_path / "f.nc", engine="scipy", format=form)
     rule = {"name": "even", "bits": (0, 0), "accept": (0,)}
-    channel = {"name": "x", "variable": "QA", "valid_range": (0, 1000)}
+    channel = {"name": "v", "variable": "QA", "valid_range": (0, 1000)}
     rasters = source(tmp_path, "f.nc", channel, quality=({"variable": "QA", "rules": (rule,)},))
     first, second = scenes(rasters)
     for scene, shift in ((first, 0), (second, 1)):
         pixels = decoded(rasters, scene)
-        np.testing.assert_array_equal(pixels.valid["x"], (numbers + shift).ravel() % 2 == 0)
-        np.testing.assert_array_equal(pixels.values["x"], (numbers + shift).ravel())
+        np.testing.assert_array_equal(pixels.valid["v"], (numbers + shift).ravel() % 2 == 0)
+        np.testing.assert_array_equal(pixels.values["v"], (numbers + shift).ravel())
     path = tmp_path / "f.nc"
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(GranuleError, match=r"^f.nc: "):

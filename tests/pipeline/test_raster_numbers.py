@@ -73,15 +73,15 @@ def test_floats_are_kept_in_steps(tmp_path):
     step=st.sampled_from([0.0001, 0.004, 0.01, 0.3]),
 )
 def test_kept_numbers_are_within_half_a_step_of_those_of_the_file(numbers, step):
-    rasters = source("data", "%Y%j.tif", {"name": "x", "valid_range": (-1, 1.5), "step": step, "scale": 2, "offset": 3})
+    rasters = source("data", "%Y%j.tif", {"name": "v", "valid_range": (-1, 1.5), "step": step, "scale": 2, "offset": 3})
     [channel] = rasters.channels
-    pixels = rasters.decode({"x": numbers})
-    valid = pixels.valid["x"]
+    pixels = rasters.decode({"v": numbers})
+    valid = pixels.valid["v"]
     np.testing.assert_array_equal(valid, (numbers >= -1) & (numbers <= 1.5))
-    physical = pixels.values["x"][valid] * channel.scale + channel.offset
+    physical = pixels.values["v"][valid] * channel.scale + channel.offset
     np.testing.assert_allclose(physical, 3 + 2 * numbers[valid].astype(float), atol=step * (1 + 1e-6), rtol=0)
     low, high = channel.valid_range
-    assert ((pixels.values["x"][valid] >= low) & (pixels.values["x"][valid] <= high)).all()
+    assert ((pixels.values["v"][valid] >= low) & (pixels.values["v"][valid] <= high)).all()
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_kept_numbers_are_within_half_a_step_of_those_of_the_file(numbers, step)
     ],
 )
 def test_channels_are_stored_in_the_first_type_that_holds_them(valid_range, step, dtype, missing):
-    rasters = source("data", "%Y%j.tif", {"name": "x", "valid_range": valid_range, "step": step, "scale": 0.5})
+    rasters = source("data", "%Y%j.tif", {"name": "v", "valid_range": valid_range, "step": step, "scale": 0.5})
     [channel] = rasters.channels
     assert (channel.dtype, channel.missing, channel.scale) == (dtype, missing, 0.5 * step)
-    assert channel.long_name == "x"
+    assert channel.long_name == "v"
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint32, np.float32, np.int8])

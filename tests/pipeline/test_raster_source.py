@@ -52,9 +52,9 @@ def test_the_sinusoidal_projection_of_other_software_is_ours(tmp_path):
 def test_tiled_and_compressed_files_are_read_alike(tmp_path):
     numbers = positions((300, 200), 30_000).astype(np.int16)
     write_tiff(tmp_path / "f_2018121.tif", numbers, tiled=True, blockxsize=64, blockysize=64, compress="deflate")
-    rasters = source(tmp_path, "f_%Y%j.tif", {"name": "x", "valid_range": (0, 30_000)})
+    rasters = source(tmp_path, "f_%Y%j.tif", {"name": "v", "valid_range": (0, 30_000)})
     [scene] = scenes(rasters)
-    np.testing.assert_array_equal(rasters.read(scene, slice(50, 260), slice(60, 190))["x"], numbers[50:260, 60:190])
+    np.testing.assert_array_equal(rasters.read(scene, slice(50, 260), slice(60, 190))["v"], numbers[50:260, 60:190])
 
 
 def test_rows_from_south_to_north_and_columns_from_east_to_west_are_turned(tmp_path):
