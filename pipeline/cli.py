@@ -100,6 +100,7 @@ def download(
         config, year=year, out=out, ingest__granules=granules, download__product=product, download__enabled=True
     )
     _work(settings, ["download"])
+    Terminal().message(f"Map them with: sitscube run --year {settings.year} --granules {settings.granules}")
 
 
 @app.command()
