@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app, main
 from pipeline.config import key_paths
+from pipeline.run import STAGES
+from pipeline.stage import StageResult
 
 
 def sitscube(monkeypatch, capsys, *arguments) -> tuple[int, str]:
@@ -132,3 +134,18 @@ def test_a_full_disk_is_one_message_and_the_next_run_goes_on(country, toml, tmp_
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "ingest: done" in again.stderr
+
+
+def test_download_asks_for_the_product_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def fetch(config, executor, reporter):
+        asked.append((config.download.enabled, config.download.product, config.granules))
+        return StageResult("download", True, (config.granules,))
+
+    monkeypatch.setitem(STAGES, "download", fetch)
+    options = ("--year", "2020", "--out", tmp_path, "--product", "VJ115A2H")
+    code, said = sitscube(monkeypatch, capsys, "download", *options)
+    folder = tmp_path / "archive" / "VJ115A2H.002" / "2020"
+    assert (code, asked) == (0, [(True, "VJ115A2H", folder)])
+    assert f"sitscube run --year 2020 --granules {folder}" in said
