@@ -11,6 +11,7 @@ from pipeline.errors import GranuleError
 
 _SPHERE: Final = 6371007.181  # m: radius
 _SPHERE_TOLERANCE: Final = 0.001  # m
+_SINUSOIDAL: Final = ("HE5_GCTP_SNSOID", "GCTP_SNSOID")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Structure:
 
 
 def parse_structure(text: str, grid: str, field: str, where: str) -> Structure:
-    """Read where a grid lies from StructMetadata.0.
+    """Read where a grid lies from StructMetadata.0. What it says of the projection must fit; it need not say it.
 
     Args:
         text: all of it.
@@ -33,20 +34,18 @@ def parse_structure(text: str, grid: str, field: str, where: str) -> Structure:
         where: file, for messages.
 
     Raises:
-        GranuleError: something is missing or contradictory, or the projection is not the sinusoidal one.
+        GranuleError: size or corners are missing, something is contradictory, or the projection is another one.
     """
-    groups = re.findall(r"GROUP=GRID_\d+\s(.*?)END_GROUP=GRID_\d+", text, re.DOTALL)
-    named = [group for group in groups if f'GridName="{grid}"' in group] if len(groups) > 1 else groups
-    if len(named) != 1:
-        raise GranuleError(f"{where}: StructMetadata.0 describes {len(groups)} grids, and not one of them is {grid}")
-    own = named[0]
+    own = _group_of(text, grid, where)
     projection = re.search(r"\bProjection=(\w+)", own)
-    if projection is None or projection[1] != "HE5_GCTP_SNSOID":
-        met = "no projection" if projection is None else f"the projection {projection[1]}"
-        raise GranuleError(f"{where}: StructMetadata.0 has {met}, not HE5_GCTP_SNSOID, the sinusoidal one")
-    parameters = _numbers(own, "ProjParams", where)
-    if abs(parameters[0] - _SPHERE) > _SPHERE_TOLERANCE or any(parameters[1:]):
-        raise GranuleError(f"{where}: StructMetadata.0 has ProjParams={parameters}, not the sphere {_SPHERE} alone")
+    if projection is not None and projection[1] not in _SINUSOIDAL:
+        raise GranuleError(
+            f"{where}: StructMetadata.0 has the projection {projection[1]}, not {_SINUSOIDAL[0]}, the sinusoidal one"
+        )
+    if re.search(r"\bProjParams=", own):
+        parameters = _numbers(own, "ProjParams", where)
+        if abs(parameters[0] - _SPHERE) > _SPHERE_TOLERANCE or any(parameters[1:]):
+            raise GranuleError(f"{where}: StructMetadata.0 has ProjParams={parameters}, not the sphere {_SPHERE} alone")
     order = re.search(rf'DataFieldName="{re.escape(field)}"\s.*?DimList=\(([^)]*)\)', own, re.DOTALL)
     if order is not None and order[1].replace('"', "").split(",") == ["XDim", "YDim"]:
         raise GranuleError(f"{where}: {field} is stored by columns, not by rows")
@@ -56,6 +55,17 @@ def parse_structure(text: str, grid: str, field: str, where: str) -> Structure:
     if not (left < right and bottom < top):
         raise GranuleError(f"{where}: its corners in StructMetadata.0 are the wrong way round")
     return Structure(grid, (rows, columns), (left, top), (right, bottom))
+
+
+def _group_of(text: str, grid: str, where: str) -> str:
+    """The part of the text that is about a grid: all of it where grids have no groups of their own."""
+    groups = re.findall(r"GROUP=GRID_\d+\s(.*?)END_GROUP=GRID_\d+", text, re.DOTALL)
+    if not groups:
+        return text
+    named = [group for group in groups if f'GridName="{grid}"' in group] if len(groups) > 1 else groups
+    if len(named) != 1:
+        raise GranuleError(f"{where}: StructMetadata.0 describes {len(groups)} grids, and not one of them is {grid}")
+    return named[0]
 
 
 def _search(text: str, key: str, pattern: str, where: str) -> re.Match[str]:

@@ -320,7 +320,6 @@ def test_of_several_grids_the_one_with_the_field_is_taken_and_its_own_place(path
     ("old", "new", "reason"),
     [
         ("HE5_GCTP_SNSOID", "HE5_GCTP_GEO", "the projection HE5_GCTP_GEO, not HE5_GCTP_SNSOID"),
-        ("Projection=HE5_GCTP_SNSOID", "", "no projection"),
         ("6371007.181000,0", "6378137.000000,0", "not the sphere"),
         ("6371007.181000,0,0,0,0", "6371007.181000,0,0,0,9000000", "not the sphere"),
         ("UpperLeftPointMtrs", "UpperLeftPoint", "no UpperLeftPointMtrs"),
@@ -329,7 +328,6 @@ def test_of_several_grids_the_one_with_the_field_is_taken_and_its_own_place(path
         ("(4800.000000,0.000000)", "(-4800.000000,0.000000)", "the wrong way round"),
         ("XDim=48", "XDim=", "no XDim"),
         ('("YDim","XDim")', '("XDim","YDim")', "stored by columns"),
-        ("GROUP=GRID_1", "GROUP=GRIDDED", "describes 0 grids"),
     ],
 )
 def test_a_structure_that_cannot_be_believed_is_refused(path, old, new, reason):
@@ -337,6 +335,22 @@ def test_a_structure_that_cannot_be_believed_is_refused(path, old, new, reason):
     with pytest.raises(GranuleError, match=reason) as caught:
         window(path)
     assert str(caught.value).startswith("file.h5: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Projection=HE5_GCTP_SNSOID", ""),
+        ("Projection=HE5_GCTP_SNSOID", "Projection=GCTP_SNSOID"),
+        ("ProjParams=(6371007.181000,0,0,0,0,0,0,0,0,0,0,0,0)", ""),
+        ("GROUP=GRID_1", ""),
+    ],
+)
+def test_what_a_structure_leaves_out_is_no_fault(path, old, new):
+    write(path, STRUCTURE.replace(old, new))
+    with open_grid(path, "Green") as grid:
+        assert grid.structure == Structure("Some_Grid", (ROWS, COLUMNS), (0.0, 6000.0), (4800.0, 0.0))
+        np.testing.assert_array_equal(grid.read("Green", ALL, ALL), BYTES)
 
 
 def test_a_file_without_a_structure_is_refused(path):
