@@ -109,18 +109,36 @@ def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Centres:
-    """Centres of k-means on mean-filled series, whose channels are scaled to the same range."""
+class MeanFilling:
+    """Series as k-means takes them: gaps filled by the mean, channels scaled to the same range."""
 
-    centres: np.ndarray  # (K, T * C), scaled
     low: np.ndarray  # (C,)
     span: np.ndarray  # (C,)
     mean: np.ndarray  # (C,), of a channel that a series never observed
 
+    @classmethod
+    def of(cls, series: np.ndarray) -> "MeanFilling":
+        """Range and mean of every channel of series (n, T, C), NaN = missing."""
+        low, high = np.nanmin(series, axis=(0, 1)), np.nanmax(series, axis=(0, 1))
+        return cls(low, np.where(high > low, high - low, 1), np.nanmean(series, axis=(0, 1)))
+
+    def __call__(self, series: np.ndarray) -> np.ndarray:
+        """Series (n, T, C) filled, scaled and flat (n, T * C)."""
+        scaled = (fill_with_mean(series, self.mean) - self.low) / self.span
+        flat: np.ndarray = scaled.reshape(len(series), series.shape[1] * series.shape[2])
+        return flat
+
+
+@dataclass(frozen=True)
+class Centres:
+    """Centres of k-means on mean-filled series."""
+
+    centres: np.ndarray  # (K, T * C)
+    filling: MeanFilling
+
     def nearest(self, series: np.ndarray) -> np.ndarray:
         """Number of the centre that each of some series (n, T, C), NaN = missing, is nearest to."""
-        filled = (fill_with_mean(series, self.mean) - self.low) / self.span
-        filled = filled.reshape(len(series), self.centres.shape[1])
+        filled = self.filling(series)
         squared = (filled**2).sum(1)[:, None] - 2 * filled @ self.centres.T + (self.centres**2).sum(1)
         found: np.ndarray = squared.argmin(axis=1)
         return found
@@ -201,11 +219,9 @@ def _reference(config: Config, executor: Executor, reporter: Reporter) -> Path:
 def _kmeans_centres(config: Config, n_clusters: int, executor: Executor, reporter: Reporter) -> Centres:
     """K-means on the mean-filled series that the network was trained on."""
     series = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter)
-    low, high = np.nanmin(series, axis=(0, 1)), np.nanmax(series, axis=(0, 1))
-    span, mean = np.where(high > low, high - low, 1), np.nanmean(series, axis=(0, 1))
-    scaled = ((fill_with_mean(series, mean) - low) / span).reshape(len(series), -1)
-    kmeans = KMeans(n_clusters, n_init=20, random_state=config.seed).fit(scaled)
-    return Centres(np.asarray(kmeans.cluster_centers_, np.float32), low, span, mean)
+    filling = MeanFilling.of(series)
+    kmeans = KMeans(n_clusters, n_init=20, random_state=config.seed).fit(filling(series))
+    return Centres(np.asarray(kmeans.cluster_centers_, np.float32), filling)
 
 
 def _compare_shard(shard: Shard, *, cube: Path, target: Path, reference: Path, centres: Centres) -> Tally:

@@ -1,5 +1,6 @@
 """Infer: every mapped cell gets its label, confidence and filled series, shard by shard, into `map.zarr`."""
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ from pipeline.executor import Executor, InProcess
 from pipeline.fingerprint import fingerprint
 from pipeline.grid import Shard
 from pipeline.progress import Reporter, Silent
-from pipeline.series import mapped_series
+from pipeline.series import mapped_numbers, to_series
 from pipeline.sources.source import Channel
 from pipeline.stage import StageResult, run_shards
 from pipeline.train import model_digest
@@ -99,6 +100,7 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
         _infer_shard,
         cube=config.cube,
         target=path,
+        arrays=arrays,
         model=config.model,
         digest=digest,
         batch=config.inference.batch_pixels,
@@ -123,31 +125,35 @@ def load_model(folder: Path, digest: str) -> JointClustering:
         raise UserError(f"the model in {folder} cannot be used: {error}. Run `sitscube train` again.") from None
 
 
-def _infer_shard(shard: Shard, *, cube: Path, target: Path, model: Path, digest: str, batch: int) -> int:
+def _infer_shard(
+    shard: Shard, *, cube: Path, target: Path, arrays: Sequence[layout.Layer], model: Path, digest: str, batch: int
+) -> int:
     """Write one shard of every output; returns the number of labelled cells."""
     source, group = stores.open_to_read(cube), stores.open_to_write(target)
     grid, channels = layout.read_grid(source), read_channels(source)
-    series, mask = mapped_series(source, grid.window(shard))
-    estimator = load_model(model, digest)
-    found = label_series(estimator, series, channels, batch) if len(series) else {}
-    window = grid.window(shard)
-    observed = {filled_name(c): (stores.read_window(source, c.name, window), c.missing) for c in channels}
-    for array in reversed(layers(estimator.n_clusters, channels, crops=maps_crops(source))):
-        lead = series.shape[1:2] if array.lead else ()
-        data = np.full((*lead, *mask.shape), array.fill, array.dtype)
+    numbers, mask = mapped_numbers(source, grid.window(shard), channels)
+    n_dates, n_cells = numbers[channels[0].name].shape
+    found = label_series(load_model(model, digest), numbers, channels, batch) if n_cells else {}
+    for array in reversed(arrays):
+        data = np.full((*((n_dates,) if array.lead else ()), *mask.shape), array.fill, array.dtype)
         if array.name in found:
             data[..., mask] = found[array.name]
-        if array.name in observed:  # what was observed stays as it is stored, whatever the network's float32 can hold
-            stored, missing = observed[array.name]
-            np.copyto(data, stored, where=mask & (stored != missing))
         stores.write_shard(group, array.name, grid, shard, data)
-    return len(series)
+    return n_cells
 
 
 def label_series(
-    estimator: JointClustering, series: np.ndarray, channels: tuple[Channel, ...], batch: int
+    estimator: JointClustering, numbers: dict[str, np.ndarray], channels: tuple[Channel, ...], batch: int
 ) -> dict[str, np.ndarray]:
-    """What the outputs hold, as they are stored, for series (n, T, C): (n,) or (T, n) arrays by name."""
+    """What the outputs hold, as they are stored: (n,) or (T, n) arrays by name.
+
+    Args:
+        estimator: the trained model.
+        numbers: of the cells, as the cube stores them, (T, n) by channel.
+        channels: of the cube.
+        batch: cells that go through the network at once.
+    """
+    series = to_series(numbers, channels)
     result = estimator.infer(series, batch_size=batch)
     stored = {
         "label": result.labels.astype(np.uint8),
@@ -155,6 +161,8 @@ def label_series(
     }
     for c, (channel, name) in enumerate(zip(channels, spread_names(channels), strict=True)):
         spread = np.where(np.isnan(series[..., c]), result.spread[..., c], 0)
-        stored[filled_name(channel)] = to_stored(result.filled[..., c], channel).T
+        filled, given = to_stored(result.filled[..., c], channel).T, numbers[channel.name]
+        # what was observed stays as it is stored, whatever the network's float32 can hold
+        stored[filled_name(channel)] = np.where(given != channel.missing, given, filled)
         stored[name] = to_stored(spread, width_channel(channel)).T
     return stored

@@ -45,13 +45,13 @@ def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
     names = layout.attributes(layout.array(result, "label"))["flag_meanings"].split()
     what = "cropland by season" if names == list(SEASON_NAMES) else "clusters, by the date of their peak"
     map_png = _map(config, result, names, what)
-    missing, cells = _missing_share(cube)
-    dates, channels = layout.read_dates(cube), read_channels(cube)
+    observations = _observations(cube)
+    dates, n_channels = layout.read_dates(cube), len(read_channels(cube))
     record = read_record(config.model) or {}
     pictures = {
         "map": map_png,
-        "gaps": figures.gaps(dates, missing),
-        "series": figures.filled_series(dates, _examples(result, cube, names), n_channels=len(channels)),
+        "gaps": figures.gaps(dates, observations.missing),
+        "series": figures.filled_series(dates, _examples(result, cube, names), n_channels=n_channels),
         "training": figures.training(read_history(config.model)),
     }
     environment = Environment(
@@ -65,11 +65,9 @@ def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
         what=what,
         simulated=layout.attributes(cube)["simulated"],
         cube=layout.attributes(cube),
-        channels=channels,
-        observations=_observations(cube),
+        observations=observations,
         n_dates=len(dates),
-        cells=cells,
-        gap_share=float(missing.mean()),
+        gap_share=float(observations.missing.mean()),
         training=record.get("facts", {}),
         events=[line for line in read_history(config.model) if line["phase"] == "event"],
         times=read_times(config.year_folder),
@@ -93,30 +91,31 @@ def _map(config: Config, result: zarr.Group, names: list[str], what: str) -> byt
     return figures.seasons_map(label, grid.geobox, outline, names, title)
 
 
-def _missing_share(cube: zarr.Group) -> tuple[np.ndarray, int]:
-    """Share of mapped cells that each composite (T,) leaves without observation, and the number of mapped cells."""
+@dataclass(frozen=True)
+class Observations:
+    """How the mapped cells were observed."""
+
+    missing: np.ndarray  # (T,) share of cells that each date leaves without observation
+    cells: int
+    longest_gap: float  # mean, in dates
+
+    @property
+    def n_observed(self) -> float:
+        """Dates on which a cell was observed, in the mean."""
+        return float((1 - self.missing).sum())
+
+
+def _observations(cube: zarr.Group) -> Observations:
     grid = layout.read_grid(cube)
-    missing, cells = np.zeros(layout.array(cube, "time").shape[0], np.int64), 0
+    missing, cells, gap = np.zeros(layout.array(cube, "time").shape[0], np.int64), 0, 0
     for shard in grid.shards:
         window = grid.window(shard)
         mask = stores.read_window(cube, "mask", window) == 1
         if mask.any():
             missing += (stores.read_window(cube, "observed", window)[:, mask] == 0).sum(axis=1)
+            gap += int(stores.read_window(cube, "longest_gap", window)[mask].sum())
             cells += int(mask.sum())
-    return missing / max(1, cells), cells
-
-
-def _observations(cube: zarr.Group) -> dict[str, float]:
-    """Means over the mapped cells of what `prepare` has counted: {"n_observed": ..., "longest_gap": ...}."""
-    grid = layout.read_grid(cube)
-    total, cells = dict.fromkeys(("n_observed", "longest_gap"), 0.0), 0
-    for shard in grid.shards:
-        window = grid.window(shard)
-        mask = stores.read_window(cube, "mask", window) == 1
-        cells += int(mask.sum())
-        for name in total:
-            total[name] += float(stores.read_window(cube, name, window)[mask].sum())
-    return {name: value / max(1, cells) for name, value in total.items()}
+    return Observations(missing / max(1, cells), cells, gap / max(1, cells))
 
 
 def _examples(result: zarr.Group, cube: zarr.Group, names: list[str]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pipeline.executor import Executor
 from pipeline.grid import Shard
 from pipeline.prepare import count_cells
 from pipeline.progress import Reporter
+from pipeline.sources.source import Channel
 from pipeline.stage import run_shards
 
 
@@ -26,13 +27,25 @@ def mapped_series(group: zarr.Group, window: tuple[slice, slice], name: str = "m
     Returns:
         Series (n, T, C), and the cells they belong to as a boolean array (y, x).
     """
-    mask = stores.read_window(group, name, window) == 1
     channels = read_channels(group)
-    series = np.empty((int(mask.sum()), layout.array(group, "time").shape[0], len(channels)), np.float32)
-    if mask.any():
-        for c, channel in enumerate(channels):
-            series[:, :, c] = to_physical(stores.read_window(group, channel.name, window)[:, mask].T, channel)
-    return series, mask
+    numbers, mask = mapped_numbers(group, window, channels, name)
+    return to_series(numbers, channels), mask
+
+
+def mapped_numbers(
+    group: zarr.Group, window: tuple[slice, slice], channels: tuple[Channel, ...], name: str = "mask"
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The same as stored: numbers (T, n) by channel; of a window without such cells, nothing but the mask is read."""
+    mask = stores.read_window(group, name, window) == 1
+    if not mask.any():
+        n_dates = layout.array(group, "time").shape[0]
+        return {channel.name: np.empty((n_dates, 0), channel.dtype) for channel in channels}, mask
+    return {channel.name: stores.read_window(group, channel.name, window)[:, mask] for channel in channels}, mask
+
+
+def to_series(numbers: dict[str, np.ndarray], channels: tuple[Channel, ...]) -> np.ndarray:
+    """Stored numbers (T, n) by channel as series (n, T, C)."""
+    return np.stack([to_physical(numbers[channel.name].T, channel) for channel in channels], axis=-1)
 
 
 def fill_with_mean(series: np.ndarray, channel_mean: np.ndarray) -> np.ndarray:
