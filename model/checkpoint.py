@@ -15,16 +15,16 @@ from model.options import check_parameters, choose_device
 from model.series import ChannelScaler
 
 if TYPE_CHECKING:
-    from model.estimator import JointClustering
+    from model.base import SeriesClustering
 
 FORMAT = "sitscube joint clustering"
 FORMAT_VERSION = 1
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 
-Estimator = TypeVar("Estimator", bound="JointClustering")
+Estimator = TypeVar("Estimator", bound="SeriesClustering")
 
 
-def write(estimator: "JointClustering", path: Path) -> None:
+def write(estimator: "SeriesClustering", path: Path) -> None:
     """Write the directory beside its place, then rename it there; whatever else lies at `path` is refused."""
     if path.exists() and not (path / DESCRIPTION).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise ValueError(f"{path} exists and is not a saved model; choose another path")
@@ -43,7 +43,7 @@ def write(estimator: "JointClustering", path: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _describe(estimator: "JointClustering") -> dict[str, Any]:
+def _describe(estimator: "SeriesClustering") -> dict[str, Any]:
     parameters = {name: value for name, value in estimator.get_params().items() if name != "device"}
     return {
         "format": FORMAT,
@@ -73,7 +73,7 @@ def read(cls: type[Estimator], path: Path, device: str) -> Estimator:
         estimator.cluster_profiles_ = np.asarray(description["cluster_profiles"], np.float32)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path / DESCRIPTION} is not a complete model description: {error}") from error
-    estimator.model_ = new_model(estimator.get_params(), estimator.n_times_, estimator.n_channels_)
+    estimator.model_ = new_model(estimator._training_parameters(), estimator.n_times_, estimator.n_channels_)
     estimator.model_.load_state_dict(_read_weights(path / WEIGHTS, estimator.model_.state_dict()))
     estimator.model_.to(choose_device(device))
     return estimator

@@ -37,6 +37,7 @@ class TrainingOptions:
     adversarial: str
     discriminator_input: str
     adversarial_interval: int
+    masked_reconstruction: bool  # L_rec of observed cells alone
     w_rec: float
     w_pre: float
     w_clu: float
@@ -121,7 +122,8 @@ class JointTraining:
             loss_gen = generator_loss(discriminator(judged), m, options.adversarial)
             discriminator.requires_grad_(True)
         loss_pre = prediction_loss(x, outcome.x_hat, m)
-        loss_rec = reconstruction_loss(outcome.x_tilde, self.model.autoencoder.decode(outcome.z), m)
+        counted = m if options.masked_reconstruction else torch.ones_like(m)
+        loss_rec = reconstruction_loss(outcome.x_tilde, self.model.autoencoder.decode(outcome.z), counted)
         p = target_distribution(survey.assign(rows, x, m), survey.cluster_sizes)
         loss_clu = cluster_loss(p, outcome.q)
         loss = (  # Eq 10
