@@ -21,6 +21,7 @@ DEFAULTS = {
     "adversarial": "paper",
     "discriminator_input": "imputed",
     "adversarial_interval": 1,
+    "masked_reconstruction": True,
     "w_rec": 1.0,
     "w_pre": 1.0,
     "w_clu": 1.0,
