@@ -1,85 +1,134 @@
 """What the estimators have in common: fitting, labelling, filling, and their files."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import Tags, check_array
+from sklearn.utils.validation import validate_data
+from torch import Tensor
 
-from model import checkpoint
-from model.fitting import fit_model
-from model.joint_model import Outcome
-from model.options import check_parameters, choose_device
+from model import checkpoint as files
+from model.options import check_parameters, choose_device, drawn_seed, plain_parameters
 from model.pretraining import Progress
 from model.profiles import cluster_profiles, seasonal_order
 from model.series import ChannelScaler, FloatArray, as_series, observed_and_zeroed
+from model.series_model import Outcome, SeriesModel
 
 NO_LABEL = -1
 BATCH_MULTIPLE = 16  # batches are padded to it: columns left over from full vectors are rounded differently
 BATCH_SIZE = 8192  # series in one forward pass: large against the cost of a call, small against the caches
+
+Population = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
 
 class Inference(NamedTuple):
     """Everything a trained model says about n series; series without any observation hold -1 and NaN."""
 
     labels: NDArray[np.int64]  # (n,)
-    proba: FloatArray  # (n, K) q, rows summing to 1
+    proba: FloatArray  # (n, K) q, rows summing to 1; 0 and 1 where the method assigns by k-means
     filled: FloatArray  # (n, T, C) data units, observed cells bit for bit as given
     spread: FloatArray  # (n, T, C) |e_fwd - e_bwd| in data units: how much the two directions disagree
 
 
-class SeriesClustering(ClusterMixin, TransformerMixin, BaseEstimator):
-    """Clustering of time series with gaps by networks that `fit_model` trains; subclasses bring the parameters."""
+class Trained(NamedTuple):
+    """What training gives; clusters are numbered as training happened to find them, rows are those it was given."""
+
+    model: SeriesModel
+    labels: NDArray[np.int64]  # (n,)
+    n_iter: int
+    history: dict[str, Any]
+
+
+class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):
+    """Clustering of time series with gaps by networks; a subclass brings parameters, networks and their training."""
 
     n_clusters: int
-    embedding_size: int
     device: str
+    random_state: int | np.random.RandomState | None
 
     def _training_parameters(self) -> dict[str, Any]:
-        """Every parameter of `fit_model`: the constructor's, and those that this method fixes."""
-        return self.get_params()
+        """Every parameter of the training: the constructor's, and those that this method fixes."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _new_model(parameters: Mapping[str, Any], n_times: int, n_channels: int) -> SeriesModel:
+        """The networks that the training parameters ask for, untrained."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _train(
+        x: Tensor,
+        m: Tensor,
+        parameters: Mapping[str, Any],
+        progress: Progress,
+        checkpoint: Path | None,
+        population: Population | None,
+    ) -> Trained:
+        """Train on scaled series x (n, T, C), 0 where the mask m is false; every series has an observation."""
+        raise NotImplementedError
 
     # ---- training
 
-    def fit(self, X: Any, y: Any = None, *, progress: Progress | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        progress: Progress | None = None,
+        checkpoint: str | Path | None = None,
+        population: Callable[[], Iterator[FloatArray]] | None = None,
+    ) -> Self:
         """Train on X (n, T) or (n, T, C), NaN = missing; series without any observation are left out.
 
-        `progress` is called with {"phase": "pretrain" | "joint", "step", "total", "losses": {...}}. Raises ValueError
-        on parameters or data that cannot be used, TrainingDiverged where no restart helped.
+        y is ignored. `progress` is called with {"phase": "pretrain" | "joint", "step", "total", "losses": {...}}.
+        `checkpoint` is a folder in which the state of training is kept while it goes on: a training that was killed
+        continues from there, to the same weights bit for bit, when it is started again with the same data and
+        parameters. The folder is left to the caller to remove. `population` gives, at every call, all series of which
+        X is a sample, in parts (n, T, C) in data units: cluster sizes f_j of the target P are then summed over them
+        instead of over X.
+
+        Raises ValueError on parameters or data that cannot be used, TrainingDiverged where no restart helped.
         """
         check_parameters(self.get_params())
         device = choose_device(self.device)
-        series = as_series(X)
+        # What is stored about X is set after training, so that a training that failed leaves nothing half learned.
+        series = as_series(check_array(X, estimator=self, dtype="numeric", ensure_all_finite=False, allow_nd=True))
         usable = ~np.isnan(series).all((1, 2))
         if usable.sum() < self.n_clusters:
             raise ValueError(
-                f"X has {usable.sum()} series with an observation, fewer than n_clusters={self.n_clusters}"
+                f"X has n_samples={usable.sum()} series with an observation, fewer than n_clusters={self.n_clusters}"
             )
         scaler = ChannelScaler.fit(series)
-        x, m = observed_and_zeroed(scaler.transform(series[usable]), device)
-        fit = fit_model(x, m, self._training_parameters(), progress or _silent)
-        # Only now, so that a training that failed leaves nothing half learned.
-        self.model_, self.scaler_, self.n_iter_, self.history_ = fit.model, scaler, fit.n_iter, fit.history
+        trained = self._train(
+            *observed_and_zeroed(scaler.transform(series[usable]), device),
+            plain_parameters(self._training_parameters()) | {"random_state": drawn_seed(self.random_state)},
+            progress or _silent,
+            None if checkpoint is None else Path(checkpoint),
+            None if population is None else _scaled_parts(population, scaler, series.shape[1:], device),
+        )
+        validate_data(self, X, skip_check_array=True)  # n_features_in_, feature_names_in_
+        self.model_, self.scaler_, self.n_iter_ = trained.model, scaler, trained.n_iter
+        self.about_: dict[str, Any] = {}
         self.n_times_, self.n_channels_ = series.shape[1:]
-        order = self._order_clusters(series[usable], fit.labels)
-        for update in self.history_["updates"]:
-            update["cluster_sizes"] = [update["cluster_sizes"][j] for j in order]
+        order = self._order_clusters(series[usable], trained.labels)
+        self.history_ = _history_of_x(trained.history, order, np.flatnonzero(usable), scaler)
         self.labels_ = np.full(len(series), NO_LABEL, np.int64)
-        self.labels_[usable] = np.argsort(order)[fit.labels]
+        self.labels_[usable] = np.argsort(order)[trained.labels]
         return self
 
     @torch.no_grad()
     def _order_clusters(self, series: FloatArray, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Renumber the clusters by the date of their peak, the earliest first; the old numbers in their new order."""
-        decoded = self.model_.autoencoder.decode(self.model_.centres).cpu().numpy()
-        decoded = self.scaler_.inverse(decoded.reshape(self.n_clusters, *series.shape[1:]))
+        decoded = self.scaler_.inverse(self.model_.decoded_centres().cpu().numpy())
         profiles = cluster_profiles(series, labels, decoded)
         order = seasonal_order(profiles[:, :, 0])
-        self.model_.centres.copy_(self.model_.centres[torch.from_numpy(order)].clone())
+        self.model_.reorder(torch.from_numpy(order))
         self.cluster_profiles_ = profiles[order]
         self.cluster_peaks_ = self.cluster_profiles_[:, :, 0].argmax(1)
         return order
@@ -121,10 +170,6 @@ class SeriesClustering(ClusterMixin, TransformerMixin, BaseEstimator):
         """Labels (n,): the cluster with the largest q; -1 for a series without any observation."""
         return self.infer(X).labels
 
-    def predict_proba(self, X: Any) -> FloatArray:
-        """q (n, K), Eq 6; NaN where a series has none."""
-        return self.infer(X).proba
-
     def impute(self, X: Any) -> FloatArray:
         """X in its own shape, gaps filled by X_hat, observed cells as given; NaN where a series has none."""
         return self.infer(X).filled.reshape(np.shape(X))
@@ -132,7 +177,7 @@ class SeriesClustering(ClusterMixin, TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> FloatArray:
         """Embedding z (n, E); NaN for a series without any observation."""
         series = self._check_series(X)
-        embedding = np.full((len(series), self.embedding_size), np.nan, np.float32)
+        embedding = np.full((len(series), self._n_features_out), np.nan, np.float32)
         for rows, outcome in self._outcomes(series, BATCH_SIZE):
             embedding[rows] = outcome.z.cpu().numpy()
         return embedding
@@ -151,30 +196,95 @@ class SeriesClustering(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _check_series(self, X: Any) -> FloatArray:
         self._check_fitted()
-        series = as_series(X)
-        for axis, name, fitted in ((1, "dates", self.n_times_), (2, "channels", self.n_channels_)):
-            if series.shape[axis] != fitted:
-                raise ValueError(f"X has {series.shape[axis]} {name}; this model was trained on {fitted}")
+        allowed = {"ensure_all_finite": False, "allow_nd": True, "ensure_min_samples": 0}
+        series = as_series(validate_data(self, X, reset=False, dtype="numeric", **allowed))
+        if series.shape[2] != self.n_channels_:
+            raise ValueError(f"X has {series.shape[2]} channels; this model was trained on {self.n_channels_}")
         return series
 
+    # ---- what scikit-learn asks
+
     def _check_fitted(self) -> None:
-        if not hasattr(self, "model_"):
+        if not self.__sklearn_is_fitted__():
             raise NotFittedError(
                 f"this {type(self).__name__} has not been trained: call fit, or {type(self).__name__}.load"
             )
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.model_.centres.shape[1])
+
     # ---- on disk
 
-    def save(self, path: str | Path) -> None:
-        """Write the directory `path`: weights.safetensors and model.json; an earlier model there is replaced."""
+    def save(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
+        """Write the directory `path`: weights.safetensors, model.json and, where there are any, snapshots.safetensors.
+
+        An earlier model there is replaced. `about` is what the caller wants to find again as `about_`, anything that
+        JSON holds; None keeps the `about_` of this model. ValueError where it is not JSON or `path` holds other files.
+        """
         self._check_fitted()
-        checkpoint.write(self, Path(path))
+        files.write(self, Path(path), self.about_ if about is None else about)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto") -> Self:
-        """Read what `save` wrote; no code is run. ValueError says what is missing or differs."""
-        return checkpoint.read(cls, Path(path), device)
+    def load(cls, path: str | Path, device: str = "auto", expect: Mapping[str, Any] | None = None) -> Self:
+        """Read what `save` wrote; no code is run.
+
+        `expect`: items that have to agree with n_times, n_channels and the items of `about`. ValueError says what is
+        missing, damaged or differs.
+        """
+        return files.read(cls, Path(path), device, expect or {})
 
 
 def _silent(_: dict[str, Any]) -> None:
     pass
+
+
+def _scaled_parts(
+    population: Callable[[], Iterator[FloatArray]],
+    scaler: ChannelScaler,
+    shape: tuple[int, ...],
+    device: torch.device,
+) -> Population:
+    """The population as the training wants it: scaled tensors x, m, without the series that have no observation."""
+
+    def parts() -> Iterator[tuple[Tensor, Tensor]]:
+        for part in population():
+            series = as_series(part)
+            if series.shape[1:] != shape:
+                raise ValueError(
+                    f"a part of the population has shape {np.shape(part)}; X has {shape[0]} dates, {shape[1]} channels"
+                )
+            usable = ~np.isnan(series).all((1, 2))
+            if usable.any():
+                yield observed_and_zeroed(scaler.transform(series[usable]), device)
+
+    return parts
+
+
+def _history_of_x(
+    history: dict[str, Any], order: NDArray[np.int64], given: NDArray[np.int64], scaler: ChannelScaler
+) -> dict[str, Any]:
+    """The history of a training in the terms of its user: clusters in their order, rows of X, data units."""
+    updates = [dict(update) for update in history["updates"]]
+    for update in updates:
+        if "cluster_sizes" in update:
+            update["cluster_sizes"] = [update["cluster_sizes"][j] for j in order]
+    result = {**history, "updates": updates}
+    if "snapshots" in history:
+        result["snapshots"] = {
+            **history["snapshots"],
+            "rows": given[history["snapshots"]["rows"]],
+            "curve_rows": given[history["snapshots"]["curve_rows"]],
+            "curves": scaler.inverse(history["snapshots"]["curves"]),
+        }
+    return result

@@ -1,41 +1,47 @@
-"""A trained estimator as a directory of two files, weights.safetensors and model.json; reading it runs no code."""
+"""A trained estimator as a directory of weights.safetensors, model.json and snapshots.safetensors.
 
-import json
+Reading it runs no code, and takes nothing for granted: whatever does not fit together is refused by a ValueError that
+names the file.
+"""
+
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from model.fitting import new_model
+from model.description import check_expected, describe, read_description, set_attributes
 from model.options import check_parameters, choose_device
-from model.series import ChannelScaler
 
 if TYPE_CHECKING:
     from model.base import SeriesClustering
 
-FORMAT = "sitscube joint clustering"
-FORMAT_VERSION = 1
-WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
+WEIGHTS, DESCRIPTION, SNAPSHOTS = "weights.safetensors", "model.json", "snapshots.safetensors"
 
 Estimator = TypeVar("Estimator", bound="SeriesClustering")
 
 
-def write(estimator: "SeriesClustering", path: Path) -> None:
+def write(estimator: "SeriesClustering", path: Path, about: Mapping[str, Any]) -> None:
     """Write the directory beside its place, then rename it there; whatever else lies at `path` is refused."""
     if path.exists() and not (path / DESCRIPTION).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise ValueError(f"{path} exists and is not a saved model; choose another path")
+    text = describe(estimator, about)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in estimator.model_.state_dict().items()}
     save_file(weights, partial / WEIGHTS)
-    text = json.dumps(_describe(estimator), sort_keys=True, indent=1, allow_nan=False)
-    (partial / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    if snapshots := estimator.history_.get("snapshots"):
+        save_arrays({name: np.ascontiguousarray(array) for name, array in snapshots.items()}, partial / SNAPSHOTS)
+    (partial / DESCRIPTION).write_text(text, encoding="utf-8")
     replaced = path.with_name(f".{path.name}.{os.getpid()}.replaced")
     if path.exists():
         path.rename(replaced)
@@ -43,64 +49,66 @@ def write(estimator: "SeriesClustering", path: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _describe(estimator: "SeriesClustering") -> dict[str, Any]:
-    parameters = {name: value for name, value in estimator.get_params().items() if name != "device"}
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "parameters": parameters,
-        "scaler": {"minimum": estimator.scaler_.minimum, "maximum": estimator.scaler_.maximum},
-        "n_times": estimator.n_times_,
-        "n_channels": estimator.n_channels_,
-        "n_iter": estimator.n_iter_,
-        "cluster_peaks": estimator.cluster_peaks_.tolist(),
-        "cluster_profiles": estimator.cluster_profiles_.tolist(),
-        "history": estimator.history_,
-    }
-
-
-def read(cls: type[Estimator], path: Path, device: str) -> Estimator:
-    """The estimator saved at `path`, on `device`; ValueError says what is missing or differs."""
-    description = _read_description(path / DESCRIPTION)
+def read(cls: type[Estimator], path: Path, device: str, expect: Mapping[str, Any]) -> Estimator:
+    """The estimator saved at `path`, on `device`; ValueError says what is missing, damaged or differs from `expect`."""
+    file = path / DESCRIPTION
+    description = read_description(file, cls.__name__)
     try:
         estimator = cls(**description["parameters"], device=device)
         check_parameters(estimator.get_params())
-        estimator.n_times_, estimator.n_channels_ = int(description["n_times"]), int(description["n_channels"])
-        scaler = description["scaler"]
-        estimator.scaler_ = ChannelScaler(tuple(scaler["minimum"]), tuple(scaler["maximum"]))
-        estimator.n_iter_, estimator.history_ = description["n_iter"], description["history"]
-        estimator.cluster_peaks_ = np.asarray(description["cluster_peaks"], np.int64)
-        estimator.cluster_profiles_ = np.asarray(description["cluster_profiles"], np.float32)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path / DESCRIPTION} is not a complete model description: {error}") from error
-    estimator.model_ = new_model(estimator._training_parameters(), estimator.n_times_, estimator.n_channels_)
-    estimator.model_.load_state_dict(_read_weights(path / WEIGHTS, estimator.model_.state_dict()))
-    estimator.model_.to(choose_device(device))
+        set_attributes(estimator, description)
+        parameters = estimator._training_parameters()
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ValueError(f"{file} is not a complete model description: {what}") from error
+    check_expected(file, description, expect)
+    target = choose_device(device)
+    weights = _read_weights(path / WEIGHTS)
+    _check_sizes(path, parameters, estimator.n_times_ * estimator.n_channels_, weights)
+    estimator.model_ = cls._new_model(parameters, estimator.n_times_, estimator.n_channels_)
+    _check_weights(path / WEIGHTS, weights, estimator.model_.state_dict())
+    estimator.model_.load_state_dict(weights)
+    estimator.model_.to(target)
+    if description["snapshots"]:
+        shape = (estimator.n_times_, estimator.n_channels_, estimator.model_.centres.shape[1])
+        estimator.history_["snapshots"] = _read_snapshots(path / SNAPSHOTS, *shape)
     return estimator
 
 
-def _read_description(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise ValueError(f"{file} does not exist: {file.parent} is not a saved model")
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from error
-    found = (description.get("format"), description.get("format_version")) if isinstance(description, dict) else None
-    if found != (FORMAT, FORMAT_VERSION):
-        raise ValueError(f"{file} has (format, version) {found}; this version reads {(FORMAT, FORMAT_VERSION)}")
-    return dict(description)
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    weights = _read_tensors(file)
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{file}: tensor {name!r} holds numbers that are not finite")
+    return weights
 
 
-def _read_weights(file: Path, expected: dict[str, Any]) -> dict[str, Any]:
+def _read_tensors(file: Path) -> dict[str, Tensor]:
     try:
-        weights = load_file(file)
+        tensors: dict[str, Tensor] = load_file(file)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
-    for name, tensor in expected.items():
+    return tensors
+
+
+def _check_sizes(path: Path, parameters: Mapping[str, Any], n_inputs: int, weights: Mapping[str, Tensor]) -> None:
+    """Refuse sizes far beyond the weights before networks of that size are built: they need not fit into memory."""
+    held = sum(tensor.numel() for tensor in weights.values())
+    needed = {"n_clusters": parameters["n_clusters"], "n_times * n_channels": n_inputs}
+    for name in ("hidden_size", "embedding_size", "latent_size"):
+        needed[name] = parameters.get(name, 1)
+    for name, size in needed.items():
+        # A recurrent layer has the square of its size in weights, all others at least their size.
+        square = name == "latent_size" or (name == "hidden_size" and parameters.get("filling") != "mean")
+        if (size**2 if square else size) > held:
+            raise ValueError(f"{path / DESCRIPTION} has {name} {size}; {path / WEIGHTS} holds {held} numbers in all")
+
+
+def _check_weights(file: Path, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    for name, wanted in expected.items():
         if name not in weights:
             raise ValueError(f"{file} lacks the tensor {name!r}")
-        found, wanted = weights[name], tensor
+        found = weights[name]
         if found.shape != wanted.shape or found.dtype != wanted.dtype:
             raise ValueError(
                 f"{file}: tensor {name!r} is {found.dtype} {tuple(found.shape)}; "
@@ -108,4 +116,23 @@ def _read_weights(file: Path, expected: dict[str, Any]) -> dict[str, Any]:
             )
     if extra := sorted(set(weights) - set(expected)):
         raise ValueError(f"{file} has tensors that model.json does not ask for: {', '.join(extra)}")
-    return weights
+
+
+def _read_snapshots(file: Path, n_times: int, n_channels: int, embedding_size: int) -> dict[str, Any]:
+    tensors = _read_tensors(file)
+    found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    sizes = {name: tensor.numel() for name, tensor in tensors.items()}
+    n_updates, n_rows, n_curves = (sizes.get(name, 0) for name in ("iterations", "rows", "curve_rows"))
+    expected = {
+        "iterations": (torch.int64, (n_updates,)),
+        "rows": (torch.int64, (n_rows,)),
+        "embedding": (torch.float32, (n_updates, n_rows, embedding_size)),
+        "curve_rows": (torch.int64, (n_curves,)),
+        "curves": (torch.float32, (n_updates, n_curves, n_times, n_channels)),
+    }
+    if set(found) != set(expected):
+        raise ValueError(f"{file} holds {', '.join(sorted(found)) or 'nothing'}; expected {', '.join(expected)}")
+    for name, (dtype, shape) in expected.items():
+        if found[name] != (dtype, shape):
+            raise ValueError(f"{file}: {name!r} is {found[name][0]} {found[name][1]}; expected {dtype} {shape}")
+    return {name: tensor.numpy() for name, tensor in tensors.items()}

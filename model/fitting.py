@@ -1,6 +1,7 @@
 """From scaled series to a trained model: pre-training, first centres, Algorithm 1."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.joint_model import JointModel
+from model.joint_model import JointModel, new_model
 from model.networks import Autoencoder
 from model.options import training_options
 from model.pretraining import Progress, initial_centres, pretrain
 from model.series import mean_filled
+from model.survey import Population
 from model.training import JointTraining
+from model.training_state import TrainingFolder, describe
 
 
 class Fit(NamedTuple):
@@ -22,31 +25,64 @@ class Fit(NamedTuple):
     model: JointModel
     labels: NDArray[np.int64]  # (n,)
     n_iter: int
-    history: dict[str, Any]
+    history: dict[str, Any]  # snapshots in it: row numbers of x, curves scaled as x is
 
 
-def new_model(
-    parameters: Mapping[str, Any], n_times: int, n_channels: int, rng: torch.Generator | None = None
-) -> JointModel:
-    """An untrained model as the estimator's parameters ask for it, with a discriminator only where w_gen is above 0."""
-    return JointModel(
-        n_times,
-        n_channels,
-        parameters["n_clusters"],
-        parameters["hidden_size"],
-        parameters["embedding_size"],
-        adversarial=training_options(parameters).w_gen > 0,
-        rng=rng,
-    )
+def fit_model(
+    x: Tensor,
+    m: Tensor,
+    parameters: Mapping[str, Any],
+    progress: Progress,
+    *,
+    checkpoint: Path | None = None,
+    population: Population | None = None,
+) -> Fit:
+    """Train on scaled series x (n, T, C), 0 where the mask m is false, with an estimator's parameters.
 
+    checkpoint: folder in which the state of training is kept at every target update. A training started again with
+    the same data and parameters, but for n_iter and device, goes on from there, on a CPU to the same bits; its first
+    report to `progress` then has "resumed": True. The folder is the caller's to remove.
+    population: each call streams all series over which f_j is summed, in parts (x, m) of any size, scaled as x is.
 
-def fit_model(x: Tensor, m: Tensor, parameters: Mapping[str, Any], progress: Progress) -> Fit:
-    """Train on scaled series x (n, T, C), 0 where the mask m is false, with the estimator's parameters."""
+    Raises ValueError where the folder holds a state that is damaged or of another training, TrainingDiverged where no
+    restart helped.
+    """
+    folder = None
+    if checkpoint is not None:
+        folder = TrainingFolder(checkpoint, describe(x, m, parameters, population=population is not None))
+    state = folder.read(parameters["n_iter"]) if folder is not None else None
     rng = torch.Generator()
     if parameters["random_state"] is None:
         rng.seed()
     else:
-        rng.manual_seed(parameters["random_state"])
+        rng.manual_seed(int(parameters["random_state"]))
+    if state is None:
+        model, before = _begin(x, m, parameters, rng, progress)
+    else:
+        model, before = new_model(parameters, x.shape[1], x.shape[2], rng).to(x.device), None
+    training = JointTraining(
+        model,
+        x,
+        m,
+        training_options(parameters),
+        rng,
+        progress,
+        before=before,
+        population=population,
+        keep=None if folder is None else folder.write,
+    )
+    if state is not None:
+        training.restore(state)
+        where = {"phase": "joint", "step": training.n_iter, "total": parameters["n_iter"], "losses": {}}
+        progress({**where, "resumed": True})
+    labels = training.run().labels.cpu().numpy()
+    return Fit(model, labels, training.n_iter, training.history)
+
+
+def _begin(
+    x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
+) -> tuple[JointModel, dict[str, Any]]:
+    """A model with a pre-trained autoencoder and its first centres, and what happened on the way."""
     filled = mean_filled(x, m).flatten(1)
     autoencoder, pretraining, restarts = pretrain(
         filled,
@@ -62,9 +98,5 @@ def fit_model(x: Tensor, m: Tensor, parameters: Mapping[str, Any], progress: Pro
     model.autoencoder = autoencoder
     with torch.no_grad():
         model.centres.copy_(centres)
-        model.generator.bias_imp.copy_(x.sum((0, 1)) / m.sum((0, 1)))  # the first estimate is the data mean
-    training = JointTraining(model, x, m, training_options(parameters), rng, progress)
-    labels = training.run().labels.cpu().numpy()
-    events = [*restarts, *replaced, *training.events]
-    history = {"pretraining": pretraining, "updates": training.updates, "events": events}
-    return Fit(model, labels, training.n_iter, history)
+    model.generator.start_from(x, m)
+    return model, {"pretraining": pretraining, "events": [*restarts, *replaced]}

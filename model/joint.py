@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from model.base import SeriesClustering
+import numpy as np
+
+from model.embedded import EmbeddedClustering
 
 
-class JointClustering(SeriesClustering):
+class JointClustering(EmbeddedClustering):
     """Joint deep imputation and clustering of time series (Osa, Moser, Serpico, Zerubia): one network fills the gaps,
     embeds the series and assigns them to clusters, trained end to end without labels.
 
@@ -30,15 +32,19 @@ class JointClustering(SeriesClustering):
     tol : training stops when fewer than this share of the labels changes between target updates; 0 = never.
     target_memory : "assignments" keeps q of every training series, "frozen" a copy of the networks instead.
     device : "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", ...
-    random_state : int or None. The same number, data, machine and number of threads give the same weights.
+    random_state : int, numpy RandomState or None. The same number, data, machine and number of threads give the same
+        weights; a RandomState gives the number and moves on.
 
     Attributes
     ----------
     labels_ (n,), as predict gives them; label 0 is the cluster that peaks earliest in the first channel.
     cluster_centers_ (K, E); cluster_profiles_ (K, T, C) mean observed curve of each cluster in data units;
     cluster_peaks_ (K,) time index of its maximum in the first channel.
-    history_ : {"pretraining": {...}, "updates": [one dict a target update], "events": [restarts, returns, ...]}.
-    n_iter_, scaler_, n_times_, n_channels_, model_ (the torch module).
+    history_ : {"pretraining": {...}, "updates": [one dict a target update], "events": [restarts, returns, ...],
+        "snapshots": {...}}, the last as arrays: "iterations" (S,) of some target updates, "rows" (W,) of X that were
+        watched, their "embedding" (S, W, E); "curve_rows" (V,) of X, their "curves" (S, V, T, C): X_hat in data units.
+    about_ : what `save` was given beside the model; n_iter_, scaler_, n_times_, n_channels_, model_ (the torch module).
+    n_features_in_ is the number of dates.
     """
 
     def __init__(
@@ -66,7 +72,7 @@ class JointClustering(SeriesClustering):
         tol: float = 0.0,
         target_memory: str = "assignments",
         device: str = "auto",
-        random_state: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.n_iter = n_iter

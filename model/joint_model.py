@@ -1,26 +1,23 @@
 """The networks of the joint method together, and what one forward pass of them gives."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from model.assignment import soft_assignment
+from model.mean_filling import MeanFilling
 from model.networks import Autoencoder, Discriminator, Generator
+from model.presets import with_preset
+from model.series_model import Outcome, SeriesModel
 
 
-class Outcome(NamedTuple):
-    """One forward pass over series (B, T, C), without the discriminator."""
+class JointModel(SeriesModel):
+    """Generator, autoencoder, cluster centres and, where an adversarial term is wanted, the discriminator.
 
-    x_tilde: Tensor  # (B, T, C) observed values, and estimates where there are none
-    spread: Tensor  # (B, T, C) |e_fwd - e_bwd|
-    x_hat: Tensor  # (B, T, C)
-    z: Tensor  # (B, E)
-    q: Tensor  # (B, K)
-
-
-class JointModel(nn.Module):
-    """Generator, autoencoder, cluster centres and, where an adversarial term is wanted, the discriminator."""
+    filling "network" has the generator of the paper (Eqs 1-3), "mean" the mean of each series in its place.
+    """
 
     def __init__(
         self,
@@ -31,9 +28,13 @@ class JointModel(nn.Module):
         embedding_size: int,
         adversarial: bool,
         rng: torch.Generator | None = None,
+        filling: str = "network",
     ) -> None:
         super().__init__()
-        self.generator = Generator(n_channels, hidden_size, rng)
+        self.n_times, self.n_channels = n_times, n_channels
+        self.generator: Generator | MeanFilling = (
+            MeanFilling(n_channels) if filling == "mean" else Generator(n_channels, hidden_size, rng)
+        )
         self.autoencoder = Autoencoder(n_times * n_channels, embedding_size, rng)
         self.centres = nn.Parameter(torch.zeros(n_clusters, embedding_size))
         self.discriminator = Discriminator(n_channels, rng) if adversarial else None
@@ -49,3 +50,23 @@ class JointModel(nn.Module):
         x_tilde = torch.where(m, x, x_hat)
         z = self.autoencoder.encode(x_tilde.flatten(1))
         return Outcome(x_tilde, (forward - backward).abs(), x_hat, z, soft_assignment(z, self.centres))
+
+    def decoded_centres(self) -> Tensor:
+        """The series (K, T, C), scaled, that the decoder makes of the centres."""
+        return self.autoencoder.decode(self.centres).unflatten(1, (self.n_times, self.n_channels))
+
+
+def new_model(
+    parameters: Mapping[str, Any], n_times: int, n_channels: int, rng: torch.Generator | None = None
+) -> JointModel:
+    """An untrained model as the training parameters ask for it, with a discriminator only where w_gen is above 0."""
+    return JointModel(
+        n_times,
+        n_channels,
+        parameters["n_clusters"],
+        parameters["hidden_size"],
+        parameters["embedding_size"],
+        adversarial=with_preset(parameters)["w_gen"] > 0,
+        rng=rng,
+        filling=parameters["filling"],
+    )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from model.gru import GRU, xavier_per_gate
 from model.imputing_gru import imputing_gru
+from model.series import channel_mean
 
 
 def _linear(n_inputs: int, n_outputs: int, rng: torch.Generator | None) -> nn.Linear:
@@ -36,6 +37,11 @@ class Generator(nn.Module):
             xavier_per_gate(self.weight_imp[direction], 1, rng)
             xavier_per_gate(self.weight_ih[direction], 3, rng)
             xavier_per_gate(self.weight_hh[direction], 3, rng)
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor, m: Tensor) -> None:
+        """Let the first estimate (b_imp) be the mean of the training set x, m (n, T, C), x being 0 where missing."""
+        self.bias_imp.copy_(channel_mean(x, m))
 
     def estimates(self, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
         """Estimates of the forward and of the backward direction, (B, T, C) as x and m are; m true = observed."""

@@ -1,16 +1,16 @@
-"""Parameters of the estimator: presets, and what values make sense."""
+"""Parameters of the estimators: what values make sense, and what they mean to the training."""
 
+import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 
+from model.presets import PRESETS, with_preset
 from model.training import TrainingOptions
 
-PRESETS: dict[str, dict[str, float]] = {
-    "paper": {"w_gen": 1.0, "discriminator_learning_rate": 0.01, "clip_norm": 10.0},
-    "stable": {"w_gen": 0.1, "discriminator_learning_rate": 0.001, "clip_norm": 1.0},
-}
 CHOICES: dict[str, tuple[str, ...]] = {
     "preset": tuple(PRESETS),
     "adversarial": ("paper", "nonsaturating"),
@@ -19,40 +19,65 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 AT_LEAST_ONE = (
     "n_clusters", "n_iter", "batch_size", "target_interval", "pretrain_epochs", "hidden_size", "embedding_size",
-    "adversarial_interval",
+    "latent_size", "adversarial_interval",
 )  # fmt: skip
 POSITIVE = ("learning_rate", "pretrain_learning_rate", "discriminator_learning_rate")
-NOT_NEGATIVE = ("w_rec", "w_pre", "w_clu", "w_gen", "clip_norm", "tol")
+NOT_NEGATIVE = ("w_rec", "w_pre", "w_clu", "w_gen", "lambda_kmeans", "clip_norm", "tol")
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """ValueError naming the first parameter that makes no sense, its value, and what would."""
-    for name, choices in CHOICES.items():
-        if parameters[name] not in choices:
-            raise ValueError(f"{name} is {parameters[name]!r}; it must be one of {', '.join(map(repr, choices))}")
-    for name in AT_LEAST_ONE:
-        value = parameters[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    """ValueError naming the first parameter that makes no sense, its value, and what would.
+
+    A parameter that an estimator does not have is not asked for; None stands for the preset's value where there is one.
+    """
+    for name, value in parameters.items():
+        if name in CHOICES and value not in CHOICES[name]:
+            raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, CHOICES[name]))}")
+        if name in AT_LEAST_ONE and not (_is_whole(value) and value >= 1):
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
-    for name in (*POSITIVE, *NOT_NEGATIVE):
-        value = parameters[name]
-        if value is None and name in PRESETS["paper"]:
+        if value is None and "preset" in parameters and name in PRESETS["paper"]:
             continue
-        if not isinstance(value, int | float) or not 0 <= value < float("inf") or (value == 0 and name in POSITIVE):
-            raise ValueError(
-                f"{name} is {value!r}; it must be a {'positive number' if name in POSITIVE else 'number of at least 0'}"
-            )
+        if name in POSITIVE and not (_is_number(value) and value > 0):
+            raise ValueError(f"{name} is {value!r}; it must be a positive number")
+        if name in NOT_NEGATIVE and not (_is_number(value) and value >= 0):
+            raise ValueError(f"{name} is {value!r}; it must be a number of at least 0")
     seed = parameters["random_state"]
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63):
-        raise ValueError(f"random_state is {seed!r}; it must be None or a whole number of at least 0")
+    if not (seed is None or isinstance(seed, np.random.RandomState) or (_is_whole(seed) and 0 <= seed < 2**63)):
+        raise ValueError(
+            f"random_state is {seed!r}; it must be None, a whole number of at least 0 or a numpy RandomState"
+        )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # a whole number that no float can hold
+        return False
+
+
+def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with Python's numbers in the place of numpy's, as JSON takes them."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
+
+
+def drawn_seed(random_state: int | np.random.RandomState | None) -> int | None:
+    """The seed of one training: the number given, None, or one drawn from a RandomState, which moves on."""
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    return None if random_state is None else int(random_state)
 
 
 def training_options(parameters: Mapping[str, Any]) -> TrainingOptions:
     """The options of Algorithm 1: every given value as it is, those left at None from the preset."""
-    preset = PRESETS[parameters["preset"]]
-    given: dict[str, Any] = {name: parameters[name] for name in TrainingOptions.__dataclass_fields__}
-    given.update({name: preset[name] for name, value in given.items() if value is None})
-    return TrainingOptions(**given)
+    complete = with_preset(parameters)
+    return TrainingOptions(**{name: complete[name] for name in TrainingOptions.__dataclass_fields__})
 
 
 def choose_device(name: str) -> torch.device:
@@ -61,7 +86,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f'device is {name!r}; it must be "auto", "cpu" or "cuda[:number]"') from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device is {name!r} but torch sees {torch.cuda.device_count()} CUDA devices here")

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from model.batches import Batches
 from model.networks import Autoencoder
 
 log = logging.getLogger(__name__)
@@ -30,14 +31,6 @@ COINCIDENT = 1e-3  # centres closer than this, relative to the spread of the emb
 
 class TrainingDiverged(RuntimeError):
     """Training stayed unusable after every restart or return to an earlier state."""
-
-
-def batches(n_series: int, batch_size: int, rng: torch.Generator) -> Iterator[Tensor]:
-    """Endless batches of row numbers: a new permutation every epoch, its incomplete last batch dropped."""
-    size = min(batch_size, n_series)
-    while True:
-        order = torch.randperm(n_series, generator=rng)
-        yield from order[: n_series - n_series % size].split(size)
 
 
 def pretrain(
@@ -66,7 +59,7 @@ def pretrain(
     for _ in range(MAX_RESTARTS + 1):
         autoencoder = new_autoencoder()
         optimiser = torch.optim.SGD(autoencoder.parameters(), learning_rate, momentum=MOMENTUM)
-        stream = batches(filled.shape[0], batch_size, rng)
+        stream = Batches(filled.shape[0], batch_size, rng)
         losses: list[float] = []
         for epoch in range(1, epochs + 1):
             losses.append(_epoch(autoencoder, optimiser, filled, stream, steps))

@@ -64,12 +64,23 @@ def observed_and_zeroed(scaled: FloatArray, device: torch.device) -> tuple[Tenso
     return torch.where(m, x, 0), m
 
 
+def channel_mean(x: Tensor, m: Tensor) -> Tensor:
+    """Mean (C,) of the observed values of every channel of x, m (n, T, C), x being 0 where missing; 0 without any."""
+    return x.sum((0, 1)) / m.sum((0, 1)).clamp_min(1)
+
+
+def series_mean(x: Tensor, m: Tensor, otherwise: Tensor) -> Tensor:
+    """Mean (n, 1, C) of the observed values of every series and channel of x, m (n, T, C), x being 0 where missing.
+
+    A channel that a series never observed takes its value of `otherwise` (C,).
+    """
+    count = m.sum(1, keepdim=True)
+    return torch.where(count > 0, x.sum(1, keepdim=True) / count.clamp_min(1), otherwise)
+
+
 def mean_filled(x: Tensor, m: Tensor) -> Tensor:
     """x (n, T, C) with every gap set to the mean of that series' observed values in the same channel.
 
     A channel that a series never observed takes the mean of the channel over all series.
     """
-    count = m.sum(1, keepdim=True)
-    series_mean = x.sum(1, keepdim=True) / count.clamp_min(1)
-    channel_mean = x.sum((0, 1)) / m.sum((0, 1)).clamp_min(1)
-    return torch.where(m, x, torch.where(count > 0, series_mean, channel_mean))
+    return torch.where(m, x, series_mean(x, m, channel_mean(x, m)))

@@ -1,54 +1,50 @@
 """Joint training: Algorithm 1 of the paper, watched so that a diverging adversarial game cannot ruin the result."""
 
-import copy
 import logging
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from model.assignment import target_distribution
+from model.batches import Batches
 from model.joint_model import JointModel
 from model.losses import cluster_loss, discriminator_loss, generator_loss, prediction_loss, reconstruction_loss
-from model.pretraining import Progress, TrainingDiverged, batches, smallest_distance
-from model.survey import Survey, take_survey
+from model.optimiser_state import Tensors, below, prefixed, read_state, write_state
+from model.pretraining import Progress, TrainingDiverged, smallest_distance
+from model.snapshots import Snapshots
+from model.survey import Population, Survey, take_survey
+from model.training_options import TrainingOptions
 
 log = logging.getLogger(__name__)
 
 LOSSES = ("rec", "pre", "clu", "dis", "gen")
 DIVERGED = 3.0  # L_pre over the training set above this many times its best
+PREDICTION_DIVERGED = "prediction loss diverged"
 NOT_FINITE = "loss not finite"
 MAX_NOT_FINITE = 10
+STOPPED_EARLY = "stopped early"
+MIN_INTERVALS = 2  # target intervals before training may stop early: labels rest while centres have hardly moved
+SAME_SIZES = 1e-4  # relative difference of f_j that another machine may make; another population makes more
 REPORT_EVERY = 10  # iterations between two calls of progress
 
 
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What Algorithm 1 needs to know; the estimator documents each."""
+class State(NamedTuple):
+    """All of a training at a target update that does not follow from its data and options."""
 
-    n_iter: int
-    batch_size: int
-    target_interval: int
-    target_memory: str
-    tol: float
-    adversarial: str
-    discriminator_input: str
-    adversarial_interval: int
-    masked_reconstruction: bool  # L_rec of observed cells alone
-    w_rec: float
-    w_pre: float
-    w_clu: float
-    w_gen: float
-    learning_rate: float
-    discriminator_learning_rate: float
-    clip_norm: float
+    tensors: Tensors  # weights, moments, random numbers, the best state, snapshots
+    numbers: dict[str, Any]  # JSON: how far training is, and its history
 
 
 class JointTraining:
-    """One run of Algorithm 1 on x, m (n, T, C); `updates` and `events` tell what happened."""
+    """One run of Algorithm 1 on x, m (n, T, C).
+
+    `before` is what happened before: {"pretraining": record, "events": [...]}. `population` streams all series over
+    which f_j is summed, where that is not x alone. `keep` is called with the `State` of every target update.
+    """
 
     def __init__(
         self,
@@ -58,27 +54,39 @@ class JointTraining:
         options: TrainingOptions,
         rng: torch.Generator,
         progress: Progress,
+        *,
+        before: dict[str, Any] | None = None,
+        population: Population | None = None,
+        keep: Callable[[State], None] | None = None,
     ) -> None:
         self.model, self.x, self.m, self.options, self.progress = model, x, m, options, progress
+        self.before = before or {"pretraining": {"losses": []}, "events": []}
+        self.population, self.keep = population, keep
         self.optimiser = torch.optim.SGD(model.clustering_parameters(), options.learning_rate)
         self.discriminator_optimiser: torch.optim.Adam | None = None
         if model.discriminator is not None:
             rate = options.discriminator_learning_rate
             self.discriminator_optimiser = torch.optim.Adam(model.discriminator.parameters(), rate)
-        self.stream = batches(x.shape[0], options.batch_size, rng)
+        self.stream = Batches(x.shape[0], options.batch_size, rng)
+        self.snapshots = Snapshots(x.shape[0], rng.initial_seed())
         self.updates: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.n_iter = 0
+        self._returns = 0  # to earlier states; each halves the learning rates
         self._loss_sum = torch.zeros(len(LOSSES), device=x.device)
         self._loss_count = torch.zeros(len(LOSSES), device=x.device)  # of each loss: the game is not always played
         self._best_prediction_loss = float("inf")
         self._best = self._last_good = self._state()
+        self._restored_sizes: list[float] = []
 
     def run(self) -> Survey:
-        """Train to n_iter iterations, or until fewer than `tol` of the labels change; the survey of the final state."""
+        """Train to n_iter iterations, or until fewer than `tol` of the labels change; the survey of the final state.
+
+        A training that was restored goes on where it was. ValueError where its population is another one than then.
+        """
         total = self.options.n_iter
-        survey = self._update_target(None)
-        while self.n_iter < total:
+        survey = self._survey_again() if self.updates else self._update_target(None)
+        while self.n_iter < total and not self._stopped_early:
             self.n_iter += 1
             losses = self._iterate(next(self.stream).to(self.x.device), survey)
             if losses is None:
@@ -91,9 +99,14 @@ class JointTraining:
                 self.progress({"phase": "joint", "step": self.n_iter, "total": total, "losses": shown})
             if self.n_iter % self.options.target_interval == 0 or self.n_iter == total:
                 survey = self._update_target(survey)
-                if self.updates[-1]["label_change"] < self.options.tol:
-                    break
         return survey
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """{"pretraining": {...}, "updates": [...], "events": [...], "snapshots": {...}}, see `model.snapshots`."""
+        events = [*self.before["events"], *self.events]
+        history = {"pretraining": self.before["pretraining"], "updates": self.updates, "events": events}
+        return {**history, "snapshots": self.snapshots.history()}
 
     # ---- one iteration
 
@@ -146,17 +159,38 @@ class JointTraining:
 
     # ---- target updates
 
+    def _survey(self) -> Survey:
+        return take_survey(self.model, self.x, self.m, self.options.target_memory, self.population)
+
     def _update_target(self, before: Survey | None) -> Survey:
         """Survey the training set for a new P, note the state of training, and leave a state that has diverged."""
-        survey = take_survey(self.model, self.x, self.m, self.options.target_memory)
+        survey = self._survey()
         if not survey.prediction_loss <= DIVERGED * self._best_prediction_loss:  # also where it is NaN
-            self._return_to(self._best, "prediction loss diverged", survey.prediction_loss)
-            survey = take_survey(self.model, self.x, self.m, self.options.target_memory)
+            self._return_to(self._best, PREDICTION_DIVERGED, survey.prediction_loss)
+            survey = self._survey()
         self._last_good = self._state()
         if survey.prediction_loss < self._best_prediction_loss:
             self._best_prediction_loss, self._best = survey.prediction_loss, self._last_good
         self._record(survey, before)
+        self.snapshots.take(self.n_iter, self.model, self.x, self.m)
+        self._stop_where_labels_rest()
+        if self.keep is not None:
+            self.keep(self.state(survey))
         return survey
+
+    def _stop_where_labels_rest(self) -> None:
+        change, tol = self.updates[-1]["label_change"], self.options.tol
+        if len(self.updates) <= MIN_INTERVALS or self.n_iter == self.options.n_iter or change >= tol:
+            return
+        # A return to an earlier state brings its labels back as well: that they rest says nothing then.
+        if any(event["iteration"] > self.updates[-2]["iteration"] for event in self.events):
+            return
+        self.events.append({"event": STOPPED_EARLY, "iteration": self.n_iter, "label_change": change, "tol": tol})
+        log.info("stopped early at iteration %d: %g of the labels changed", self.n_iter, change)
+
+    @property
+    def _stopped_early(self) -> bool:
+        return any(event["event"] == STOPPED_EARLY for event in self.events)
 
     def _record(self, survey: Survey, before: Survey | None) -> None:
         means, counts = (self._loss_sum / self._loss_count.clamp(min=1)).tolist(), self._loss_count.tolist()
@@ -174,13 +208,67 @@ class JointTraining:
         self.updates.append(update)
         log.info("target update %s", update)
 
-    # ---- returning to an earlier state
+    # ---- the state of training, kept and restored
 
-    def _state(self) -> dict[str, Any]:
-        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+    @property
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        both = {"optimiser": self.optimiser, "discriminator_optimiser": self.discriminator_optimiser}
+        return {name: optimiser for name, optimiser in both.items() if optimiser is not None}
+
+    def _state(self) -> Tensors:
+        return read_state(self.model, self._optimisers)
+
+    def _restore(self, tensors: Tensors) -> None:
+        """Set weights and moments, and the learning rates that follow from the number of returns."""
+        write_state(tensors, self.model, self._optimisers)
+        factor = 0.5**self._returns
+        self.optimiser.param_groups[0]["lr"] = self.options.learning_rate * factor
         if self.discriminator_optimiser is not None:
-            state["discriminator_optimiser"] = self.discriminator_optimiser.state_dict()
-        return copy.deepcopy(state)
+            self.discriminator_optimiser.param_groups[0]["lr"] = self.options.discriminator_learning_rate * factor
+
+    def state(self, survey: Survey) -> State:
+        """All that `restore` needs, as of a target update that gave `survey`; the last good state is the present."""
+        tensors = {
+            **prefixed("now", self._last_good),
+            **prefixed("best", self._best),
+            **prefixed("batches", self.stream.tensors()),
+            **prefixed("snapshots", self.snapshots.tensors()),
+        }
+        numbers = {
+            "n_iter": self.n_iter,
+            "returns": self._returns,
+            "best_prediction_loss": self._best_prediction_loss,
+            "cluster_sizes": survey.cluster_sizes.tolist(),
+            "before": self.before,
+            "updates": self.updates,
+            "events": self.events,
+        }
+        return State(tensors, numbers)
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of a training with the same data and options: `run` then gives what that one would."""
+        tensors, numbers = state
+        self.n_iter, self._returns = numbers["n_iter"], numbers["returns"]
+        self.before, self.updates, self.events = numbers["before"], numbers["updates"], numbers["events"]
+        self._best_prediction_loss, self._best = numbers["best_prediction_loss"], below("best", tensors)
+        self._last_good = below("now", tensors)
+        self._restore(self._last_good)
+        self.stream.restore(below("batches", tensors))
+        self.snapshots.restore(below("snapshots", tensors))
+        self._restored_sizes = numbers["cluster_sizes"]
+
+    def _survey_again(self) -> Survey:
+        """The survey of the last target update, which follows from the restored state."""
+        survey = self._survey()
+        sizes = survey.cluster_sizes.tolist()
+        if not all(math.isclose(a, b, rel_tol=SAME_SIZES) for a, b in zip(sizes, self._restored_sizes, strict=True)):
+            raise ValueError(
+                f"the clusters had sizes {self._restored_sizes} at iteration {self.n_iter}, now they have {sizes}: the "
+                "population is another one; remove the kept state to train anew"
+            )
+        return survey
+
+    # ---- returning to an earlier state
 
     def _return_from_not_finite(self) -> None:
         self._return_to(self._last_good, NOT_FINITE)
@@ -191,27 +279,18 @@ class JointTraining:
                 f"learning_rate below {self.options.learning_rate:g}"
             )
 
-    def _return_to(self, state: dict[str, Any], reason: str, prediction_loss: float | None = None) -> None:
-        """Restore a state and halve both learning rates."""
-        factor = 0.5 ** (len(self.events) + 1)
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
-        self.optimiser.param_groups[0]["lr"] = self.options.learning_rate * factor
-        if self.discriminator_optimiser is not None:
-            self.discriminator_optimiser.load_state_dict(copy.deepcopy(state["discriminator_optimiser"]))
-            self.discriminator_optimiser.param_groups[0]["lr"] = self.options.discriminator_learning_rate * factor
+    def _return_to(self, state: Tensors, reason: str, prediction_loss: float | None = None) -> None:
+        """Restore weights and moments, and halve both learning rates."""
+        self._returns += 1
+        self._restore(state)
         event: dict[str, Any] = {
             "event": reason,
             "iteration": self.n_iter,
-            "learning_rate": self.options.learning_rate * factor,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
         }
         if prediction_loss is not None:
             event["prediction_loss"] = prediction_loss if math.isfinite(prediction_loss) else None
             event["best_prediction_loss"] = self._best_prediction_loss
         self.events.append(event)
-        log.warning(
-            "%s at iteration %d: back to an earlier state, learning rate now %g",
-            reason,
-            self.n_iter,
-            event["learning_rate"],
-        )
+        message = "%s at iteration %d: back to an earlier state, learning rate now %g"
+        log.warning(message, reason, self.n_iter, event["learning_rate"])

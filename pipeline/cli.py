@@ -13,6 +13,7 @@ import tomli_w
 import typer
 from rich.console import Console
 
+from pipeline.compare_command import compare
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
 from pipeline.progress import Terminal
@@ -59,6 +60,8 @@ Qc = Annotated[str | None, typer.Option(help="Which observations count: strict, 
 Iterations = Annotated[int | None, typer.Option(help="Iterations of joint training; 3000 as in the paper.")]
 SamplePixels = Annotated[int | None, typer.Option(help="Pixels drawn for training.")]
 WGen = Annotated[float | None, typer.Option("--w-gen", help="Weight of the adversarial loss; 0: no discriminator.")]
+TargetOf = Annotated[str | None, typer.Option("--target", help="Cluster sizes of the target over: sample or all.")]
+Tol = Annotated[float | None, typer.Option(help="Training ends when fewer labels change than this share.")]
 Seed = Annotated[int | None, typer.Option(help="Of sampling and training.")]
 Scheduler = Annotated[str | None, typer.Option(help="local, or the address of a Dask scheduler; default: in process.")]
 Workers = Annotated[int | None, typer.Option(help="Workers of the local cluster.")]
@@ -68,13 +71,15 @@ Workers = Annotated[int | None, typer.Option(help="Workers of the local cluster.
 def run_all(
     year: Year = None, out: Out = None, config: File = None, granules: Granules = None, reference: ReferenceMap = None,
     grid: GridName = None, qc: Qc = None, iterations: Iterations = None, sample_pixels: SamplePixels = None,
-    w_gen: WGen = None, seed: Seed = None, scheduler: Scheduler = None, workers: Workers = None,
+    target: TargetOf = None, tol: Tol = None, w_gen: WGen = None, seed: Seed = None, scheduler: Scheduler = None,
+    workers: Workers = None,
 ) -> None:  # fmt: skip
     """Do the whole year: every stage in sequence."""
     settings = load_config(
         config, year=year, out=out, seed=seed, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
         reference__path=reference, training__iterations=iterations, training__sample_pixels=sample_pixels,
-        training__w_gen=w_gen, cluster__scheduler=scheduler, cluster__workers=workers,
+        training__target=target, training__tol=tol, training__w_gen=w_gen,
+        cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     _work(settings, None)
 
@@ -131,13 +136,14 @@ def prepare(
 @app.command()
 def train(
     year: Year = None, out: Out = None, config: File = None, iterations: Iterations = None,
-    sample_pixels: SamplePixels = None, w_gen: WGen = None, seed: Seed = None,
-    scheduler: Scheduler = None, workers: Workers = None,
+    sample_pixels: SamplePixels = None, target: TargetOf = None, tol: Tol = None, w_gen: WGen = None,
+    seed: Seed = None, scheduler: Scheduler = None, workers: Workers = None,
 ) -> None:  # fmt: skip
     """Train the network on sampled cells: model/."""
     settings = load_config(
         config, year=year, out=out, seed=seed, training__iterations=iterations, training__sample_pixels=sample_pixels,
-        training__w_gen=w_gen, cluster__scheduler=scheduler, cluster__workers=workers,
+        training__target=target, training__tol=tol, training__w_gen=w_gen,
+        cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     _work(settings, ["train"])
 
@@ -183,6 +189,9 @@ def reference(
     reporter = Terminal()
     settings = load_config(config, ingest__grid=grid, reference__path=source)
     reporter.message(f"wrote {reference_to_geotiff(settings, target, reporter)}")
+
+
+app.command()(compare)
 
 
 @config_app.command("show")

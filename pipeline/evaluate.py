@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from pipeline import layout, stores
 from pipeline.accuracy import Confusion
@@ -18,10 +17,11 @@ from pipeline.files import write_text
 from pipeline.fingerprint import fingerprint
 from pipeline.grid import Shard
 from pipeline.infer import SEASON_NAMES, load_model
+from pipeline.kmeans import FilledKMeans
 from pipeline.progress import Reporter, Silent
 from pipeline.reference import UNUSED, reduce_reference
 from pipeline.references import eucropmap
-from pipeline.series import fill_with_mean, mapped_series, sample_series
+from pipeline.series import mapped_series, sample_series
 from pipeline.stage import StageResult, run_shards
 from pipeline.train import model_digest
 
@@ -50,7 +50,7 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
     group = stores.require(config.map, "infer", "infer")
-    reference = _reference(config, executor, reporter)
+    reference = reduced_reference(config, executor, reporter)
     marks = stores.stage_fingerprint(group, "infer"), stores.stage_fingerprint_at(reference, "reference")
     mark = fingerprint(STAGE, VERSION, marks, config.training.sample_pixels, config.seed)
     path = accuracy_path(config)
@@ -58,8 +58,8 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
     if written is not None and written["fingerprint"] == mark:
         return StageResult(STAGE, False, (path,), written)
     n_clusters = load_model(config.model, model_digest(config.model)).n_clusters
-    centres = _kmeans_centres(config, n_clusters, executor, reporter)
-    work = partial(_compare_shard, cube=config.cube, target=config.map, reference=reference, centres=centres)
+    kmeans = _kmeans(config, n_clusters, executor, reporter)
+    work = partial(_compare_shard, cube=config.cube, target=config.map, reference=reference, kmeans=kmeans)
     tally = Tally.empty(n_clusters)
     for part in run_shards(executor, work, layout.read_grid(group).shards, STAGE, reporter):
         tally = tally + part
@@ -106,42 +106,6 @@ def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
         f"overall accuracy: {first}, {where}",
         f"k-means on mean-filled series, same cells: {kmeans:.2f} % under the best matching",
     ]
-
-
-@dataclass(frozen=True)
-class MeanFilling:
-    """Series as k-means takes them: gaps filled by the mean, channels scaled to the same range."""
-
-    low: np.ndarray  # (C,)
-    span: np.ndarray  # (C,)
-    mean: np.ndarray  # (C,), of a channel that a series never observed
-
-    @classmethod
-    def of(cls, series: np.ndarray) -> "MeanFilling":
-        """Range and mean of every channel of series (n, T, C), NaN = missing."""
-        low, high = np.nanmin(series, axis=(0, 1)), np.nanmax(series, axis=(0, 1))
-        return cls(low, np.where(high > low, high - low, 1), np.nanmean(series, axis=(0, 1)))
-
-    def __call__(self, series: np.ndarray) -> np.ndarray:
-        """Series (n, T, C) filled, scaled and flat (n, T * C)."""
-        scaled = (fill_with_mean(series, self.mean) - self.low) / self.span
-        flat: np.ndarray = scaled.reshape(len(series), series.shape[1] * series.shape[2])
-        return flat
-
-
-@dataclass(frozen=True)
-class Centres:
-    """Centres of k-means on mean-filled series."""
-
-    centres: np.ndarray  # (K, T * C)
-    filling: MeanFilling
-
-    def nearest(self, series: np.ndarray) -> np.ndarray:
-        """Number of the centre that each of some series (n, T, C), NaN = missing, is nearest to."""
-        filled = self.filling(series)
-        squared = (filled**2).sum(1)[:, None] - 2 * filled @ self.centres.T + (self.centres**2).sum(1)
-        found: np.ndarray = squared.argmin(axis=1)
-        return found
 
 
 @dataclass(frozen=True)
@@ -204,8 +168,12 @@ def _about(reference: Path, attributes: Any) -> dict[str, Any]:
     }
 
 
-def _reference(config: Config, executor: Executor, reporter: Reporter) -> Path:
-    """The reduced reference: made from the configured map, or what `prepare` has left."""
+def reduced_reference(config: Config, executor: Executor, reporter: Reporter) -> Path:
+    """The reduced reference: made from the configured map, or what `prepare` has left.
+
+    Raises:
+        UserError: there is neither, or the map cannot be used.
+    """
     source = config.reference_path
     if config.reference.path is not None or (source is not None and source.exists()):
         grid = layout.read_grid(stores.require(config.cube, "prepare", "prepare"))
@@ -216,15 +184,13 @@ def _reference(config: Config, executor: Executor, reporter: Reporter) -> Path:
     return config.reference_grid
 
 
-def _kmeans_centres(config: Config, n_clusters: int, executor: Executor, reporter: Reporter) -> Centres:
+def _kmeans(config: Config, n_clusters: int, executor: Executor, reporter: Reporter) -> FilledKMeans:
     """K-means on the mean-filled series that the network was trained on."""
-    series = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter)
-    filling = MeanFilling.of(series)
-    kmeans = KMeans(n_clusters, n_init=20, random_state=config.seed).fit(filling(series))
-    return Centres(np.asarray(kmeans.cluster_centers_, np.float32), filling)
+    series = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter).series
+    return FilledKMeans(n_clusters, random_state=config.seed).fit(series)
 
 
-def _compare_shard(shard: Shard, *, cube: Path, target: Path, reference: Path, centres: Centres) -> Tally:
+def _compare_shard(shard: Shard, *, cube: Path, target: Path, reference: Path, kmeans: FilledKMeans) -> Tally:
     source = stores.open_to_read(cube)
     window = layout.read_grid(source).window(shard)
     read = {
@@ -235,8 +201,8 @@ def _compare_shard(shard: Shard, *, cube: Path, target: Path, reference: Path, c
     label, season, code = (read[name][mask] for name in ("label", "season", "code"))
     used = (season != UNUSED) & (label != layout.MISSING)
     label, season, code = label[used], season[used], code[used]
-    nearest = centres.nearest(series[used])
-    n, seasons = len(centres.centres), len(SEASON_NAMES)
+    nearest = kmeans.predict(series[used])
+    n, seasons = kmeans.n_clusters, len(SEASON_NAMES)
     order = np.searchsorted(list(eucropmap.LEGEND), code)
     return Tally(
         Confusion.of(label, season, n, seasons),

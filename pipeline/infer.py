@@ -21,7 +21,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.series import mapped_numbers, to_series
 from pipeline.sources.source import Channel
 from pipeline.stage import StageResult, run_shards
-from pipeline.train import model_digest
+from pipeline.train import expected_of_model, model_digest
 
 STAGE: Final = "infer"
 VERSION: Final = 2
@@ -74,14 +74,15 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     as the channel is stored (with several channels, <channel>_fill_spread).
 
     Raises:
-        UserError: there is no prepared cube or no trained model, or the output cannot be written.
+        UserError: there is no prepared cube or no trained model, the model is not for such a cube, or the output
+            cannot be written.
         ShardsFailed: some shards could not be done.
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
     cube = stores.require(config.cube, "prepare", "prepare")
     grid = layout.read_grid(cube)
     digest = model_digest(config.model)
-    n_clusters = load_model(config.model, digest).n_clusters
+    n_clusters = fitting_model(config.model, cube).n_clusters
     mark = fingerprint(STAGE, VERSION, stores.stage_fingerprint(cube, "prepare"), digest)
     path = config.map
     if stores.is_finished(stores.find(path), STAGE, mark):
@@ -109,6 +110,20 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     labelled = sum(run_shards(executor, work, shards, STAGE, reporter))
     stores.finish(group, STAGE, mark)
     return StageResult(STAGE, True, (path,), {"shards": len(shards), "labelled_now": labelled})
+
+
+def fitting_model(folder: Path, cube: zarr.Group) -> JointClustering:
+    """The trained model, checked against the cube before any shard: number of dates and channels, calendar, names.
+
+    Raises:
+        UserError: the files are damaged or of another version, or the model does not fit; it says what differs.
+    """
+    try:
+        return JointClustering.load(folder, expect=expected_of_model(cube))
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"the model in {folder} cannot be used on {cube.store_path}: {error} `sitscube train` makes one that fits."
+        ) from None
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline import clusters, layout, report, stores
+from pipeline.comparison_section import comparison_section
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.evaluate import read_accuracy
@@ -15,11 +16,11 @@ from pipeline.progress import Reporter, Silent
 from pipeline.stage import StageResult
 
 STAGE: Final = "publish"
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 def publish(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
-    """Add the year to `clusters.zarr`, write `report/index.html` and `map.png`, and commit the run in `run.json`.
+    """Add the year to `clusters.zarr`, write `report/index.html` and its pictures, and commit the run in `run.json`.
 
     Args:
         config: of the year.
@@ -33,7 +34,8 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
     group = stores.require(config.map, "infer", "infer")
     map_mark = str(stores.stage_fingerprint(group, "infer"))
     accuracy = read_accuracy(config)
-    mark = fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config))
+    comparison = comparison_section(config)
+    mark = fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config), comparison)
     outputs = (
         config.report / "index.html",
         config.report / "map.png",
@@ -41,19 +43,29 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
         config.year_folder / "run.json",
     )
     run = _read_run(outputs[-1])
-    there = all(path.exists() for path in outputs)
+    pictures = [config.report / f"{name}.png" for name in run.get("pictures", ())]
+    there = all(path.exists() for path in (*outputs, *pictures))
     if there and run.get("fingerprint") == mark and clusters.published(config.clusters).get(config.year) == map_mark:
         return StageResult(STAGE, False, outputs)
     with reporter.track(STAGE, 3) as task:
         if clusters.published(config.clusters).get(config.year) != map_mark:
             clusters.add_year(config, map_mark)
         task.advance(note="cluster cube")
-        page = report.make(config, accuracy)
+        page = report.make(config, accuracy, comparison)
         task.advance(note="report")
         try:
-            write_bytes(config.report / "map.png", page.map_png)
+            for name, png in page.pictures.items():
+                write_bytes(config.report / f"{name}.png", png)
+            for path in pictures:
+                if path.stem not in page.pictures:  # one of an earlier report
+                    path.unlink(missing_ok=True)
             write_text(config.report / "index.html", page.html)
-            record = {"fingerprint": mark, "map": map_mark, "configuration": config.model_dump(mode="json")}
+            record = {
+                "fingerprint": mark,
+                "map": map_mark,
+                "pictures": sorted(page.pictures),
+                "configuration": config.model_dump(mode="json"),
+            }
             write_text(outputs[-1], json.dumps(record, indent=1, sort_keys=True) + "\n")
         except OSError as error:
             raise UserError(f"cannot write into {config.year_folder}: {error.strerror or error}.") from None

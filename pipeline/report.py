@@ -16,44 +16,57 @@ from pipeline import figures, layout, stores
 from pipeline.channels import read_channels, to_physical, width_channel
 from pipeline.config import Config
 from pipeline.grid import LONLAT, project, read_outline
-from pipeline.infer import SEASON_NAMES, filled_name, spread_names
+from pipeline.infer import SEASON_NAMES, filled_name, load_model, spread_names
+from pipeline.sources.source import Channel
 from pipeline.times import read_times
-from pipeline.train import read_history, read_record
+from pipeline.train import model_digest, read_history, read_record
+from pipeline.watched import Watched, read_watched
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _PACKAGES: Final = ("torch", "numpy", "scikit-learn", "zarr", "xarray", "dask", "h5py", "rasterio")
+_CROPLAND: Final = {
+    "reference": "those whose most frequent class in the reference map is a crop",
+    "biome": "those of a crop biome in the granules",
+    "all": "all of the region, whatever their land cover",
+}
 _EXAMPLES: Final = 2  # filled series shown of every label
 _WIDEST: Final = 2000  # cells along an edge of the picture
 
 
 @dataclass(frozen=True)
 class Page:
-    """The report and its map."""
+    """The report and its pictures, as PNG by name."""
 
     html: str
-    map_png: bytes
+    pictures: dict[str, bytes]
 
 
-def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
+def make(config: Config, accuracy: dict[str, Any] | None, comparison: str | None = None) -> Page:
     """Draw the figures and write the page.
 
     Args:
         config: of the year, whose cube, model and map are finished.
         accuracy: the figures of the evaluation, or None where there was no reference map.
+        comparison: a section as HTML that compares methods, if they were compared.
     """
     cube, result = stores.open_to_read(config.cube), stores.open_to_read(config.map)
     names = layout.attributes(layout.array(result, "label"))["flag_meanings"].split()
     what = "cropland by season" if names == list(SEASON_NAMES) else "clusters, by the date of their peak"
-    map_png = _map(config, result, names, what)
     observations = _observations(cube)
-    dates, n_channels = layout.read_dates(cube), len(read_channels(cube))
-    record = read_record(config.model) or {}
+    dates, channels = layout.read_dates(cube), read_channels(cube)
+    record, history = read_record(config.model) or {}, read_history(config.model)
+    estimator = load_model(config.model, model_digest(config.model))
+    reference = stores.find(config.reference_grid) if accuracy else None
+    watched = read_watched(estimator, config.model, cube, result, reference)
     pictures = {
-        "map": map_png,
+        "map": _map(config, result, names, what),
+        "profiles": figures.profiles(dates, estimator.cluster_profiles_, names, [_quantity(c) for c in channels]),
         "gaps": figures.gaps(dates, observations.missing),
-        "series": figures.filled_series(dates, _examples(result, cube, names), n_channels=n_channels),
-        "training": figures.training(read_history(config.model)),
+        "series": figures.filled_series(dates, _examples(result, cube, names), n_channels=len(channels)),
+        "training": figures.training(history, names),
     }
+    if isinstance(watched, Watched):
+        pictures |= _watched_pictures(watched, names, dates, channels[0])
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
     )
@@ -65,11 +78,16 @@ def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
         what=what,
         simulated=layout.attributes(cube)["simulated"],
         cube=layout.attributes(cube),
+        channels=[_quantity(channel) for channel in channels],
+        cropland=_CROPLAND[layout.attributes(cube)["cropland"]],
+        labels=_labels(result, names),
         observations=observations,
         n_dates=len(dates),
         gap_share=float(observations.missing.mean()),
         training=record.get("facts", {}),
-        events=[line for line in read_history(config.model) if line["phase"] == "event"],
+        events=[_event_in_words(line) for line in history if line["phase"] == "event"],
+        watched=watched,
+        comparison=comparison,
         times=read_times(config.year_folder),
         versions={"sitscube": version("sitscube"), "Python": platform.python_version()}
         | {name: version(name) for name in _PACKAGES},
@@ -77,7 +95,56 @@ def make(config: Config, accuracy: dict[str, Any] | None) -> Page:
         toml=tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)),
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
     )
-    return Page(html, map_png)
+    return Page(html, pictures)
+
+
+def _labels(result: zarr.Group, names: list[str]) -> list[dict[str, Any]]:
+    """Cells, area and mean confidence of every label; of a label without cells the confidence is None."""
+    grid = layout.read_grid(result)
+    cells, confidence = np.zeros(len(names), np.int64), np.zeros(len(names))
+    for shard in grid.shards:
+        window = grid.window(shard)
+        label = stores.read_window(result, "label", window)
+        mapped = label != layout.MISSING
+        percent = stores.read_window(result, "confidence", window)[mapped]
+        cells += np.bincount(label[mapped], minlength=len(names))
+        confidence += np.bincount(label[mapped], percent, minlength=len(names))
+    transform = grid.geobox.transform
+    area = abs(transform.a * transform.e - transform.b * transform.d) / 1e6
+    return [
+        {"name": name, "cells": int(n), "area": area * int(n), "confidence": total / (100 * n) if n else None}
+        for name, n, total in zip(names, cells, confidence, strict=True)
+    ]
+
+
+def _quantity(channel: Channel) -> str:
+    """A channel's name and unit, for axes."""
+    return channel.name if channel.units == "1" else f"{channel.name} ({channel.units})"
+
+
+def _watched_pictures(watched: Watched, names: list[str], dates: np.ndarray, channel: Channel) -> dict[str, bytes]:
+    """Embedding and imputation at several iterations, by season of the reference, or by label where there is none."""
+    classes, class_names, agreeing = watched.labels, names, None
+    if watched.seasons is not None:
+        classes, class_names = watched.seasons, list(SEASON_NAMES)
+        agreeing = watched.labels if names == class_names else None
+    pictures = {"embedding": figures.embedding(watched.snapshots, classes, class_names)}
+    with_curve = slice(len(watched.series))
+    shown = classes[with_curve] < len(class_names)
+    if agreeing is not None:
+        shown &= classes[with_curve] == agreeing[with_curve]
+    if shown.any():
+        pictures["imputation"] = figures.imputation(
+            watched.snapshots, watched.series, classes, class_names, dates, agreeing, quantity=_quantity(channel)
+        )
+    return pictures
+
+
+def _event_in_words(event: dict[str, Any]) -> str:
+    """What happened in training, when, and what was done about it."""
+    when = next((f" ({key} {event[key]:,})" for key in ("iteration", "epoch") if key in event), "")
+    rate = event.get("learning_rate")
+    return f"{event['event']}{when}" + ("" if rate is None else f": learning rate lowered to {rate:.3g}")
 
 
 def _map(config: Config, result: zarr.Group, names: list[str], what: str) -> bytes:
@@ -136,9 +203,11 @@ def _examples(result: zarr.Group, cube: zarr.Group, names: list[str]) -> list[di
         middling = np.flatnonzero(observed == np.sort(observed)[len(observed) // 2])
         for pick in middling[np.linspace(0, len(middling) - 1, _EXAMPLES).astype(int)]:
             i, j = rows.start + int(y[pick]), columns.start + int(x[pick])
-            about = f"{name}, row {i}, column {j}: {int(observed[pick])} of {n_dates} observed"
             colour = figures.colours(len(names))[k]
-            found += [{"title": about, "colour": colour, **series} for series in _series_at(result, cube, i, j)]
+            for series in _series_at(result, cube, i, j):
+                n_seen = int(np.isfinite(series["observed"]).sum())
+                about = f"{name}, row {i}, column {j}: {n_seen} of {n_dates} observed"
+                found.append({"title": about, "colour": colour, **series})
     return found
 
 

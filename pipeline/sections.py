@@ -268,6 +268,10 @@ class Training(_Section):
     target_interval: Count = Field(140, description="iterations between two updates of the target distribution")
     pretrain_epochs: Count = 100
     sample_pixels: Count = Field(20_000, description="pixels drawn for training, spread evenly over the mapped cells")
+    target: Literal["sample", "all"] = Field(
+        "sample", description="pixels whose assignments make the cluster sizes f_j: those drawn, or all to train on"
+    )
+    tol: Share = Field(0.0, description="training ends when fewer labels than this share change; 0: never")
     preset: Literal["paper", "stable"] = Field(
         "stable", description="weight of the adversarial loss and the discriminator's learning rate"
     )

@@ -1,5 +1,7 @@
 """Pixels of the cube as series, the form that the model takes: float32 (n, T, C) in physical units, NaN = missing."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pipeline.executor import Executor
 from pipeline.grid import Shard
 from pipeline.prepare import count_cells
 from pipeline.progress import Reporter
+from pipeline.sampling import along_blocks, draw
 from pipeline.sources.source import Channel
 from pipeline.stage import run_shards
 
@@ -63,39 +66,56 @@ def fill_with_mean(series: np.ndarray, channel_mean: np.ndarray) -> np.ndarray:
     return filled
 
 
-def sample_series(path: Path, size: int, seed: int, executor: Executor, reporter: Reporter) -> np.ndarray:
-    """Draw cells to train on at random, spread over the shards in proportion to how many they have.
+@dataclass(frozen=True)
+class Sample:
+    """Series drawn from a cube, and the cells of its grid that they belong to."""
+
+    series: np.ndarray  # (n, T, C) float32, physical units, NaN = missing
+    row: np.ndarray  # (n,) int64
+    column: np.ndarray  # (n,) int64
+
+
+def sample_series(path: Path, size: int, seed: int, executor: Executor, reporter: Reporter) -> Sample:
+    """Draw cells to train on at random, in proportion from all parts of the country.
 
     Args:
         path: of the cube, prepared.
         size: number of series; all cells to train on if there are fewer.
         seed: the same seed gives the same series, in the same order, whatever the executor.
-
-    Returns:
-        Series (n, T, C).
     """
-    available = count_cells(stores.require(path, "prepare", "prepare"), "train_mask")
-    quota = allot(available, size)
-    work = partial(_sample_shard, path=path, quota=quota, seed=seed)
-    drawn = dict(run_shards(executor, work, [shard for shard in quota if quota[shard]], "sample", reporter))
-    return np.concatenate([drawn[shard] for shard in sorted(drawn)])
+    places = draw(count_cells(stores.require(path, "prepare", "prepare"), "train_mask"), size, seed)
+    shares = [_Share(shard, chosen) for shard, chosen in places.items()]
+    drawn = dict(run_shards(executor, partial(_sample_shard, path=path), shares, "sample", reporter))
+    parts = [drawn[shard] for shard in places]
+    return Sample(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("series", "row", "column")))
 
 
-def allot(available: dict[Shard, int], size: int) -> dict[Shard, int]:
-    """Split `size` over the shards in proportion to what they have, by largest remainder; never more than there is."""
-    total = sum(available.values())
-    if size >= total:
-        return dict(available)
-    exact = {shard: size * count / total for shard, count in available.items()}
-    quota = {shard: int(value) for shard, value in exact.items()}
-    by_remainder = sorted(exact, key=lambda shard: (quota[shard] - exact[shard], shard))
-    for shard in by_remainder[: size - sum(quota.values())]:
-        quota[shard] += 1
-    return quota
+def series_by_shard(path: Path) -> Iterator[np.ndarray]:
+    """All series (n, T, C) to train on, of one shard after the other: memory is bounded by the shard."""
+    group = stores.require(path, "prepare", "prepare")
+    grid = layout.read_grid(group)
+    for shard in grid.shards:
+        series, _ = mapped_series(group, grid.window(shard), "train_mask")
+        if len(series):
+            yield series
 
 
-def _sample_shard(shard: Shard, *, path: Path, quota: dict[Shard, int], seed: int) -> tuple[Shard, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class _Share:
+    """What is drawn from one shard: numbers in the sequence of its cells (see `pipeline.sampling`)."""
+
+    shard: Shard
+    places: np.ndarray
+
+    def __str__(self) -> str:
+        return str(self.shard)
+
+
+def _sample_shard(share: _Share, *, path: Path) -> tuple[Shard, Sample]:
     group = stores.open_to_read(path)
-    series, _ = mapped_series(group, layout.read_grid(group).window(shard), "train_mask")
-    rng = np.random.default_rng([seed, shard.i, shard.j])
-    return shard, series[np.sort(rng.choice(len(series), quota[shard], replace=False))]
+    window = layout.read_grid(group).window(share.shard)
+    channels = read_channels(group)
+    rows, columns = along_blocks(stores.read_window(group, "train_mask", window) == 1)
+    rows, columns = rows[share.places], columns[share.places]
+    stored = {channel.name: stores.read_window(group, channel.name, window)[:, rows, columns] for channel in channels}
+    return share.shard, Sample(to_series(stored, channels), rows + window[0].start, columns + window[1].start)

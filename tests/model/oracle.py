@@ -76,3 +76,30 @@ def generator_loss_paper(logits, m):
 
 def generator_loss_nonsaturating(logits, m):
     return -np.sum((1 - m) * np.log(sigmoid(logits))) / len(logits)
+
+
+def filled_by_the_mean(X):
+    """Series (n, T, C) whose gaps hold the mean of their series and channel, or of the channel where it has none."""
+    filled = X.astype(np.float64).copy()
+    for i, c in np.ndindex(X.shape[0], X.shape[2]):
+        observed = X[i, ~np.isnan(X[i, :, c]), c].astype(np.float64)
+        every = X[:, :, c][~np.isnan(X[:, :, c])].astype(np.float64)
+        filled[i, np.isnan(X[i, :, c]), c] = observed.mean() if len(observed) else every.mean()
+    return filled
+
+
+def kmeans_loss(latent, n_clusters):
+    """Tr(H^T H) - Tr(F^T H^T H F) with H (D, B) and F its top right singular vectors, by the whole decomposition."""
+    h = latent.T
+    _, _, right = np.linalg.svd(h, full_matrices=False)
+    f = right[:n_clusters].T
+    return np.trace(h.T @ h) - np.trace(f.T @ h.T @ h @ f)
+
+
+def gru_sequence(inputs, weight_ih, weight_hh, bias_ih, bias_hh):
+    """Hidden states of one sequence of inputs (T, n), from a zero state."""
+    h, states = np.zeros(weight_hh.shape[1]), []
+    for u in inputs:
+        h = gru_cell(u, h, weight_ih, weight_hh, bias_ih, bias_hh)
+        states.append(h)
+    return np.array(states)

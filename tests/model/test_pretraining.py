@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from model import Autoencoder, TrainingDiverged
-from model.pretraining import batches, initial_centres, pretrain, smallest_distance
+from model.batches import Batches
+from model.pretraining import initial_centres, pretrain, smallest_distance
 
 
 def series(n_series=200, n_dates=12, seed=0):
@@ -84,11 +85,11 @@ def test_centres_that_coincide_are_replaced_by_k_means_in_the_embedding(caplog):
 
 
 def test_batches_go_through_every_series_before_any_comes_again():
-    stream = batches(10, 3, torch.Generator().manual_seed(0))
+    stream = Batches(10, 3, torch.Generator().manual_seed(0))
     first, second = (torch.cat([next(stream) for _ in range(3)]).tolist() for _ in range(2))
     assert len(set(first)) == len(set(second)) == 9
     assert first != second
-    (whole,) = itertools.islice(batches(4, 1000, torch.Generator()), 1)
+    (whole,) = itertools.islice(Batches(4, 1000, torch.Generator()), 1)
     assert sorted(whole.tolist()) == [0, 1, 2, 3]
 
 

@@ -6,7 +6,14 @@ import itertools
 import pytest
 import torch
 
-from model import TrainingDiverged, cluster_loss, prediction_loss, reconstruction_loss, target_distribution
+from model import (
+    Discriminator,
+    TrainingDiverged,
+    cluster_loss,
+    prediction_loss,
+    reconstruction_loss,
+    target_distribution,
+)
 from model.joint_model import JointModel
 from model.options import training_options
 from model.training import JointTraining, TrainingOptions
@@ -146,17 +153,56 @@ def test_target_updates_come_every_interval_and_report_the_training_set():
     assert all(abs(value) > 0 for value in last["losses"].values())
 
 
-def test_tol_stops_when_too_few_labels_change():
+def test_tol_stops_when_too_few_labels_change_but_not_before_the_second_interval():
     run = training(n_iter=30, target_interval=3, tol=1.0, w_gen=0.0, learning_rate=1e-9)
     run.run()
-    assert run.n_iter == 3
-    assert run.updates[-1]["label_change"] == 0
+    assert run.n_iter == 6
+    assert [update["label_change"] for update in run.updates] == [None, 0, 0]
+    assert run.events == [{"event": "stopped early", "iteration": 6, "label_change": 0, "tol": 1.0}]
     never = training(n_iter=30, target_interval=3, tol=0.0, w_gen=0.0, learning_rate=1e-9)
     never.run()
     assert never.n_iter == 30
+    assert never.events == []
 
 
-def test_without_adversarial_weight_there_is_no_discriminator():
+def test_tol_is_the_share_of_labels_that_changed():
+    changes = iter([None, 0.5, 0.3, 0.25, 0.1, 0.0])
+    run = training(n_iter=30, target_interval=3, tol=0.25, w_gen=0.0)
+    record = run._record
+    run._record = lambda *a: (record(*a), run.updates[-1].update(label_change=next(changes)))
+    run.run()
+    assert run.n_iter == 12
+    assert run.events[0]["label_change"] == 0.1
+
+
+def test_labels_that_rest_because_training_went_back_do_not_stop_it():
+    run = training(n_iter=15, target_interval=3, tol=1.0, w_gen=0.0, learning_rate=1e-9)
+    healthy = run._iterate
+
+    def drifting(rows, survey):
+        losses = healthy(rows, survey)
+        if run.n_iter in (6, 8):
+            with torch.no_grad():
+                run.model.generator.bias_imp.fill_(50.0)
+        return losses if run.n_iter != 8 else None
+
+    run._iterate = drifting
+    run.run()
+    happened = [(event["event"], event["iteration"]) for event in run.events]
+    assert happened == [("prediction loss diverged", 6), ("loss not finite", 8), ("stopped early", 12)]
+
+
+def test_the_end_of_training_is_no_early_stop():
+    run = training(n_iter=6, target_interval=3, tol=1.0, w_gen=0.0, learning_rate=1e-9)
+    run.run()
+    assert run.events == []
+
+
+def test_without_adversarial_weight_no_discriminator_is_ever_built(monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("a discriminator was built")
+
+    monkeypatch.setattr(Discriminator, "__init__", refuse)
     run = training(w_gen=0.0)
     run.run()
     assert run.model.discriminator is None
@@ -239,6 +285,54 @@ def test_a_loss_that_is_not_finite_returns_to_the_last_good_state_at_half_the_le
     assert "loss not finite at iteration 5" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("poisoned", "steps"),
+    [("discriminator.output.weight", 1), ("autoencoder.decoder.0.weight", 2)],
+    ids=["in the D step", "in the G step"],
+)
+def test_either_step_recovers_from_a_loss_that_is_not_finite(poisoned, steps):
+    run = training(n_iter=6)
+    healthy, take_step, finite = run._iterate, run._step, []
+
+    def poison(rows, survey):
+        if run.n_iter == 5:
+            with torch.no_grad():
+                dict(run.model.named_parameters())[poisoned].fill_(float("nan"))
+        return healthy(rows, survey)
+
+    def step(loss, optimiser):
+        done = take_step(loss, optimiser)
+        if run.n_iter == 5:
+            finite.append(done)
+        return done
+
+    good = {}
+    keep = run._record
+    run._record = lambda *a: (keep(*a), good.setdefault(run.n_iter, weights(run.model)))
+    undo, restored = run._return_to, []
+    run._return_to = lambda *a: (undo(*a), restored.append(weights(run.model)))
+    run._iterate, run._step = poison, step
+    run.run()
+    assert finite == [True] * (steps - 1) + [False]
+    assert not changed(restored[0], good[3])
+    assert run.n_iter == 6
+    assert all(torch.isfinite(value).all() for value in run.model.state_dict().values())
+    assert [event["event"] for event in run.events] == ["loss not finite"]
+
+
+def test_moments_of_the_discriminator_return_with_its_weights():
+    run = training(n_iter=3)
+    run.run()
+    kept = copy.deepcopy(run.discriminator_optimiser.state_dict()["state"])
+    state, rows = run._state(), torch.arange(16)
+    run._iterate(rows, run._survey())
+    run._return_to(state, "loss not finite")
+    for moments, expected in zip(
+        run.discriminator_optimiser.state_dict()["state"].values(), kept.values(), strict=True
+    ):
+        assert all(torch.equal(moments[name], expected[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
+
+
 def test_losses_that_are_never_finite_end_in_an_error():
     run = training(n_iter=100)
     run._iterate = lambda rows, survey: None
@@ -271,6 +365,36 @@ def test_a_diverging_generator_returns_to_the_best_state():
     assert event["learning_rate"] == 0.005
     assert not changed(after[6], best)
     assert run.updates[2]["prediction_loss"] == run.updates[1]["prediction_loss"]
+
+
+@pytest.mark.parametrize("n_clusters", [1, 3])
+def test_check_5_training_with_one_cluster_or_an_empty_one_stays_finite(n_clusters):
+    run = training()
+    run.model.centres = torch.nn.Parameter(torch.full((n_clusters, 5), 1e6))  # all series are nearest to the first
+    with torch.no_grad():
+        run.model.centres[0] = run.model.autoencoder.encode(run.x[:1].flatten(1))[0]
+    run = JointTraining(run.model, run.x, run.m, run.options, torch.Generator(), run.progress)
+    survey = run.run()
+    assert survey.labels.tolist() == [0] * 40
+    assert run.updates[-1]["cluster_sizes"] == [40] + [0] * (n_clusters - 1)
+    assert all(torch.isfinite(value).all() for value in run.model.state_dict().values())
+    assert run.events == []
+
+
+@pytest.mark.parametrize(("n_times", "n_channels"), [(8, 3), (36, 1), (400, 2)])
+def test_check_8_single_observations_and_constant_series_of_any_length_train(n_times, n_channels):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(40, n_times, n_channels, generator=rng)
+    m = torch.rand(x.shape, generator=rng) < 0.6
+    m[:10] = False
+    m[:10, 3, 0] = True  # one observation, and none at all in the other channels
+    x[10:20] = 0.5
+    options = TrainingOptions(**{k: v for k, v in DEFAULTS.items() if k != "preset"})
+    model = JointModel(n_times, n_channels, 2, 5, 5, adversarial=True, rng=rng)
+    run = JointTraining(model, torch.where(m, x, 0), m, options, rng, lambda report: None)
+    run.run()
+    assert run.events == []
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
 def test_presets_fill_only_what_was_left_open():

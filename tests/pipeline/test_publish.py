@@ -43,7 +43,7 @@ def test_the_report_needs_no_network_and_no_other_file(finished):
     html = (finished.report / "index.html").read_text()
     assert not re.search(r"(src|href)=[\"'](?!data:)", html)
     assert "http" not in re.sub(r"data:image/png;base64,[^\"]+", "", html)
-    assert html.count("data:image/png;base64,") == 4
+    assert html.count("data:image/png;base64,") == 7
     assert f"{read_accuracy(finished)['cells']:,} cells" in html
     assert (finished.report / "map.png").read_bytes().startswith(b"\x89PNG")
 

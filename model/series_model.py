@@ -1,0 +1,35 @@
+"""What every trained model of series is made of, and what one forward pass of it gives."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Outcome(NamedTuple):
+    """One forward pass over series (B, T, C), without the discriminator."""
+
+    x_tilde: Tensor  # (B, T, C) observed values, and estimates where there are none
+    spread: Tensor  # (B, T, C) |e_fwd - e_bwd|
+    x_hat: Tensor  # (B, T, C)
+    z: Tensor  # (B, E)
+    q: Tensor  # (B, K) soft assignment (Eq 6); 1 for the nearest centre and 0 for the others where k-means assigns
+
+
+class SeriesModel(nn.Module):
+    """Networks and cluster centres that take series with gaps to fillings, an embedding and an assignment."""
+
+    centres: nn.Parameter  # (K, E)
+
+    def forward(self, x: Tensor, m: Tensor) -> Outcome:
+        """x (B, T, C) scaled, any number where m (B, T, C) is false."""
+        raise NotImplementedError
+
+    def decoded_centres(self) -> Tensor:
+        """The series (K, T, C), scaled, that the decoder makes of the centres."""
+        raise NotImplementedError
+
+    def reorder(self, order: Tensor) -> None:
+        """Number the clusters anew; `order` (K,) holds the old numbers in their new order."""
+        with torch.no_grad():
+            self.centres.copy_(self.centres[order.to(self.centres.device)].clone())

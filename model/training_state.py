@@ -1,0 +1,167 @@
+"""A training's state in a folder, so that one that was killed goes on from its last target update.
+
+The folder holds `state-<iteration>/` (tensors.safetensors and state.json) and `history.jsonl`, to be followed while
+training runs. A state is written beside its place and renamed: whenever the process is killed, the old or the new one
+is whole. Nothing in it is code.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from model.history import history_lines
+from model.training import State
+
+FORMAT = "sitscube training state"
+FORMAT_VERSION = 1  # raised whenever the layout changes, or training would go on differently from the same state
+TENSORS, NUMBERS, HISTORY = "tensors.safetensors", "state.json", "history.jsonl"
+FREE = ("device", "n_iter")  # parameters that may be others when training goes on
+_PREFIX = "state-"
+
+
+def describe(x: Tensor, m: Tensor, parameters: Mapping[str, Any], *, population: bool) -> dict[str, Any]:
+    """What a training depends on: its data x, m (n, T, C), its parameters, and whether f_j is summed over more."""
+    digest = hashlib.sha256()
+    for part in (x, m):
+        digest.update(part.detach().cpu().contiguous().numpy().data)
+    n_series, n_times, n_channels = x.shape
+    return {
+        "n_series": n_series,
+        "n_times": n_times,
+        "n_channels": n_channels,
+        "data": digest.hexdigest(),
+        "population": population,
+        **{f"parameter {name}": _plain(value) for name, value in parameters.items() if name not in FREE},
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+class TrainingFolder:
+    """Where the states of one training, as `describe` describes it, are kept."""
+
+    def __init__(self, folder: Path, training: Mapping[str, Any]) -> None:
+        self._folder, self._training = folder, dict(training)
+        self._n_lines: int | None = None  # of history.jsonl, once this process has written it
+
+    def read(self, n_iter: int) -> State | None:
+        """The last state, or None where there is none.
+
+        ValueError where it is damaged, belongs to a training with other data or parameters, or is beyond n_iter.
+        """
+        found = self._states()
+        if not found:
+            return None
+        folder = self._folder / found[-1]
+        description = _read_json(folder / NUMBERS)
+        version = (description.get("format"), description.get("format_version"))
+        if version != (FORMAT, FORMAT_VERSION):
+            raise ValueError(
+                f"{folder / NUMBERS} has (format, version) {version}; this version reads {(FORMAT, FORMAT_VERSION)}: "
+                f"remove {self._folder} to train anew"
+            )
+        try:
+            self._check(description["training"])
+            numbers, digest = description["numbers"], description["tensors_sha256"]
+            if numbers["n_iter"] > n_iter:
+                raise ValueError(
+                    f"{self._folder} holds a training at iteration {numbers['n_iter']}, beyond n_iter={n_iter}: raise "
+                    "n_iter, or remove the folder to train anew"
+                )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder / NUMBERS} is damaged: {error!r}; {self._way_out}") from error
+        return State(_read_tensors(folder / TENSORS, digest, self._way_out), numbers)
+
+    def write(self, state: State) -> None:
+        """Keep a state in the place of the one before, and add what is new to the history."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        place = self._folder / f"{_PREFIX}{state.numbers['n_iter']:09d}"
+        before = self._states()
+        beside = self._folder / f".{place.name}.partial"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        tensors = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.tensors.items()})
+        description = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "training": self._training,
+            "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
+            "numbers": state.numbers,
+        }
+        _write_through(beside / TENSORS, tensors)
+        _write_through(beside / NUMBERS, json.dumps(description, indent=1, allow_nan=False).encode())
+        beside.rename(place)
+        for name in before:
+            shutil.rmtree(self._folder / name)
+        self._write_history(state.numbers)
+
+    def _states(self) -> list[str]:
+        """Names of the states that are whole, the last one last; a kill may have left the one before, or half of it."""
+        found = self._folder.glob(f"{_PREFIX}*") if self._folder.is_dir() else ()
+        return sorted(path.name for path in found)
+
+    def _check(self, found: dict[str, Any]) -> None:
+        wanted = json.loads(json.dumps(self._training))
+        # Data last: what else differs may be the reason.
+        names = sorted({*found, *wanted}, key=lambda name: (name == "data", name))
+        differing = [name for name in names if found.get(name) != wanted.get(name)]
+        if differing:
+            listed = ", ".join(f"{name} was {found.get(name)!r}, now {wanted.get(name)!r}" for name in differing)
+            raise ValueError(f"{self._folder} holds the state of another training: {listed}; {self._way_out}")
+
+    @property
+    def _way_out(self) -> str:
+        return f"remove {self._folder} to train anew, or give another checkpoint folder"
+
+    def _write_history(self, numbers: dict[str, Any]) -> None:
+        events = [*numbers["before"]["events"], *numbers["events"]]
+        history = {"pretraining": numbers["before"]["pretraining"], "updates": numbers["updates"], "events": events}
+        lines = [json.dumps(line) + "\n" for line in history_lines(history)]
+        file = self._folder / HISTORY
+        if self._n_lines is None:  # whatever a killed training left there, perhaps half a line
+            beside = file.with_name(f".{HISTORY}.partial")
+            beside.write_text("".join(lines), encoding="utf-8")
+            beside.replace(file)
+        else:
+            with file.open("a", encoding="utf-8") as stream:
+                stream.write("".join(lines[self._n_lines :]))
+        self._n_lines = len(lines)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} is damaged: {error}; remove {file.parent.parent} to train anew") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} is damaged: it holds no JSON object; remove {file.parent.parent} to train anew")
+    return content
+
+
+def _read_tensors(file: Path, sha256: str, way_out: str) -> dict[str, Tensor]:
+    try:
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ValueError("its content is not what was written")
+        return load(content)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{file} is damaged: {error}; {way_out}") from error
+
+
+def _write_through(file: Path, content: bytes) -> None:
+    """Write a file down to the disk: a name must not outlive a failing machine when its content does not."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())

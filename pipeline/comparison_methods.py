@@ -1,0 +1,108 @@
+"""The methods that are compared: how each is made from the configuration, and what the paper reports of it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+import model
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.kmeans import FilledKMeans
+from pipeline.train import make_estimator
+
+# Table I of the paper: overall accuracy over Italy, mean of three runs
+PAPER: Final[dict[str, dict[int, float]]] = {
+    "joint": {2018: 0.9261, 2021: 0.9556, 2022: 0.9019},
+    "mean-dec": {2018: 0.8408, 2021: 0.8949, 2022: 0.9059},
+    "crli": {2018: 0.6622, 2021: 0.6056, 2022: 0.6789},
+}
+
+
+class Estimator(Protocol):
+    """What a method has to offer; series are (n, T, C), NaN = missing."""
+
+    labels_: np.ndarray  # (n,) of the series that it was trained on
+    n_iter_: int
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's parameters."""
+
+    @property
+    def fit(self) -> Callable[..., Any]:
+        """Trains: fit(X, progress=...), and population=... of those that have a target."""
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Labels (n,)."""
+
+    def impute(self, X: Any) -> np.ndarray:
+        """The series without gaps."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table."""
+
+    key: str  # on the command line and in files
+    name: str
+    make: Callable[[Config, int], Estimator]  # from configuration and seed
+    network: bool  # whether a network fills the gaps, and not one of the plain fillings
+    has_target: bool = False  # whether it is trained towards a target distribution
+
+
+def with_training(config: Config, **changes: Any) -> Config:
+    """The configuration with other values under [training]."""
+    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
+
+
+def _joint(config: Config, seed: int) -> Estimator:
+    return make_estimator(config.model_copy(update={"seed": seed}))
+
+
+def _joint_w0(config: Config, seed: int) -> Estimator:
+    return _joint(with_training(config, w_gen=0.0), seed)
+
+
+def _mean_dec(config: Config, seed: int) -> Estimator:
+    """With all that it has in common with the joint method as the configuration has it."""
+    common = model.MeanDEC().get_params()
+    return model.MeanDEC(**{name: value for name, value in _joint(config, seed).get_params().items() if name in common})
+
+
+def _crli(config: Config, seed: int) -> Estimator:
+    """With its own number of iterations, unless one is given: it is another training."""
+    training = config.training
+    given: dict[str, Any] = {"n_iter": training.iterations} if "iterations" in training.model_fields_set else {}
+    return model.CRLI(n_clusters=training.clusters, device=training.device, random_state=seed, **given)
+
+
+def _kmeans(filling: str) -> Callable[[Config, int], Estimator]:
+    return lambda config, seed: FilledKMeans(config.training.clusters, filling=filling, random_state=seed)
+
+
+METHODS: Final[dict[str, Method]] = {
+    method.key: method
+    for method in (
+        Method("joint", "joint", _joint, True, True),
+        Method("joint-w0", "joint, no discriminator", _joint_w0, True, True),
+        Method("mean-dec", "mean + DEC", _mean_dec, False, True),
+        Method("crli", "CRLI + k-means", _crli, True),
+        Method("kmeans-mean", "k-means, filled by the mean", _kmeans("mean"), False),
+        Method("kmeans-linear", "k-means, filled linearly", _kmeans("linear"), False),
+    )
+}
+DEFAULT: Final = ("joint", "joint-w0", "mean-dec", "crli")
+
+
+def choose_methods(keys: Iterable[str]) -> list[Method]:
+    """Methods by key, each once; without any, the paper's three and the joint one without discriminator.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    chosen = list(dict.fromkeys(keys)) or list(DEFAULT)
+    for key in chosen:
+        if key not in METHODS:
+            raise UserError(f"unknown method {key!r}: choose from {', '.join(METHODS)}.")
+    return [METHODS[key] for key in chosen]
