@@ -9,14 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.components import centres_from_clusters, start_from_components
 from model.joint_model import JointModel, new_model
-from model.networks import Autoencoder
+from model.networks import Autoencoder, Generator
 from model.options import training_options
+from model.presets import with_preset
 from model.pretraining import Progress, initial_centres, pretrain
 from model.series import mean_filled
 from model.survey import Population
 from model.training import JointTraining
 from model.training_state import TrainingFolder, describe
+from model.warm_up import filled_by, warm_up
 
 
 class Fit(NamedTuple):
@@ -82,7 +85,15 @@ def fit_model(
 def _begin(
     x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
 ) -> tuple[JointModel, dict[str, Any]]:
-    """A model with a pre-trained autoencoder and its first centres, and what happened on the way."""
+    """A model with a first autoencoder and centres, and what happened on the way."""
+    begin = _begin_from_components if with_preset(parameters)["start"] == "components" else _begin_as_published
+    return begin(x, m, parameters, rng, progress)
+
+
+def _begin_as_published(
+    x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
+) -> tuple[JointModel, dict[str, Any]]:
+    """Autoencoder and centres from mean-filled series; a generator that has learned nothing."""
     filled = mean_filled(x, m).flatten(1)
     autoencoder, pretraining, restarts = pretrain(
         filled,
@@ -100,3 +111,22 @@ def _begin(
         model.centres.copy_(centres)
     model.generator.start_from(x, m)
     return model, {"pretraining": pretraining, "events": [*restarts, *replaced]}
+
+
+def _begin_from_components(
+    x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
+) -> tuple[JointModel, dict[str, Any]]:
+    """A generator that fills, and autoencoder and centres from what it fills."""
+    model = new_model(parameters, x.shape[1], x.shape[2], rng).to(x.device)
+    generator = model.generator
+    assert isinstance(generator, Generator)  # only the joint method, which has one, starts like this
+    record, events = warm_up(
+        generator, x, m, steps=parameters["warm_up"], batch_size=parameters["batch_size"], rng=rng,
+        progress=progress,
+    )  # fmt: skip
+    filled = filled_by(generator, x, m).flatten(1)
+    start_from_components(model.autoencoder, filled)
+    centres, replaced = centres_from_clusters(filled, model.autoencoder, parameters["n_clusters"], rng)
+    with torch.no_grad():
+        model.centres.copy_(centres)
+    return model, {"pretraining": record, "events": [*events, *replaced]}

@@ -33,6 +33,13 @@ class Generator(nn.Module):
         self.weight_hh = nn.Parameter(torch.empty(2, 3 * hidden_size, hidden_size))
         self.bias_ih = nn.Parameter(torch.zeros(2, 3 * hidden_size))
         self.bias_hh = nn.Parameter(torch.zeros(2, 3 * hidden_size))
+        self.reset(rng)
+
+    @torch.no_grad()
+    def reset(self, rng: torch.Generator | None = None) -> None:
+        """Draw the weights anew, and set the biases to zero."""
+        for bias in (self.bias_imp, self.bias_ih, self.bias_hh):
+            bias.zero_()
         for direction in range(2):
             xavier_per_gate(self.weight_imp[direction], 1, rng)
             xavier_per_gate(self.weight_ih[direction], 3, rng)

@@ -13,13 +13,14 @@ from model.training import TrainingOptions
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "preset": tuple(PRESETS),
+    "start": ("paper", "components"),
     "adversarial": ("paper", "nonsaturating"),
     "discriminator_input": ("imputed", "merged"),
     "target_memory": ("assignments", "frozen"),
 }
 AT_LEAST_ONE = (
     "n_clusters", "n_iter", "batch_size", "target_interval", "pretrain_epochs", "hidden_size", "embedding_size",
-    "latent_size", "adversarial_interval",
+    "latent_size", "adversarial_interval", "warm_up",
 )  # fmt: skip
 POSITIVE = ("learning_rate", "pretrain_learning_rate", "discriminator_learning_rate")
 NOT_NEGATIVE = ("w_rec", "w_pre", "w_clu", "w_gen", "lambda_kmeans", "clip_norm", "tol")
@@ -31,12 +32,12 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     A parameter that an estimator does not have is not asked for; None stands for the preset's value where there is one.
     """
     for name, value in parameters.items():
+        if value is None and "preset" in parameters and name in PRESETS["paper"]:
+            continue
         if name in CHOICES and value not in CHOICES[name]:
             raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, CHOICES[name]))}")
         if name in AT_LEAST_ONE and not (_is_whole(value) and value >= 1):
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
-        if value is None and "preset" in parameters and name in PRESETS["paper"]:
-            continue
         if name in POSITIVE and not (_is_number(value) and value > 0):
             raise ValueError(f"{name} is {value!r}; it must be a positive number")
         if name in NOT_NEGATIVE and not (_is_number(value) and value >= 0):

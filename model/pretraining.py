@@ -1,12 +1,14 @@
-"""What precedes joint training: the autoencoder alone on mean-filled series, then the first cluster centres."""
+"""What precedes joint training in the paper: the autoencoder alone on mean-filled series, then the first centres."""
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -105,12 +107,13 @@ def _epoch(
     return total / steps
 
 
-def _kmeans(points: Tensor, n_clusters: int, rng: torch.Generator) -> Tensor:
+def kmeans(points: Tensor, n_clusters: int, rng: torch.Generator) -> Tensor:
     """Centroids (K, D) of points (n, D); one thread, since the order of a parallel sum changes the last bits."""
     if points.shape[0] > KMEANS_SAMPLE:
         points = points[torch.randperm(points.shape[0], generator=rng)[:KMEANS_SAMPLE].to(points.device)]
     seed = int(torch.randint(2**31, (), generator=rng))
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct series than clusters: centres coincide
         fitted = KMeans(n_clusters, n_init=20, random_state=seed).fit(points.cpu().numpy())
     return torch.as_tensor(fitted.cluster_centers_, dtype=points.dtype, device=points.device)
 
@@ -124,14 +127,19 @@ def initial_centres(
     """
     with torch.no_grad():
         z = autoencoder.encode(filled)
-        centres = autoencoder.encode(_kmeans(filled, n_clusters, rng))
-        if n_clusters == 1 or smallest_distance(centres) > COINCIDENT * float(z.std(0).norm()):
+        centres = autoencoder.encode(kmeans(filled, n_clusters, rng))
+        if not coincide(centres, z):
             return centres, []
         distance = smallest_distance(centres)
         log.warning(
             "cluster centres coincide in the embedding (distance %g): k-means in the embedding instead", distance
         )
-        return _kmeans(z, n_clusters, rng), [{"event": "centres coincide", "distance": distance}]
+        return kmeans(z, n_clusters, rng), [{"event": "centres coincide", "distance": distance}]
+
+
+def coincide(centres: Tensor, z: Tensor) -> bool:
+    """Whether two of the centres (K, E) lie in one place, compared with the spread of the embedding z (n, E)."""
+    return len(centres) > 1 and not smallest_distance(centres) > COINCIDENT * float(z.std(0).norm())
 
 
 def smallest_distance(centres: Tensor) -> float:

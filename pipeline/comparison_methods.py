@@ -65,9 +65,10 @@ def _joint_w0(config: Config, seed: int) -> Estimator:
 
 
 def _mean_dec(config: Config, seed: int) -> Estimator:
-    """With all that it has in common with the joint method as the configuration has it."""
+    """With all that the configuration gives for both; what the joint method's preset settles is the paper's here."""
     common = model.MeanDEC().get_params()
-    return model.MeanDEC(**{name: value for name, value in _joint(config, seed).get_params().items() if name in common})
+    joint = _joint(config, seed).get_params()
+    return model.MeanDEC(**{name: value for name, value in joint.items() if name in common and value is not None})
 
 
 def _crli(config: Config, seed: int) -> Estimator:

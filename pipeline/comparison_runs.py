@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from model import TrainingDiverged
+from model.presets import pretraining_steps
 from pipeline.accuracy import Confusion
 from pipeline.comparison_methods import Estimator, Method
 from pipeline.config import Config
@@ -151,11 +152,11 @@ def fit(
     `population` streams the series over which a target's cluster sizes are summed, as the estimator's fit takes it.
     """
     parameters = estimator.get_params()
-    epochs, iterations = (parameters.get(part, 0) for part in ("pretrain_epochs", "n_iter"))
+    iterations = parameters.get("n_iter", 0)
     given = {} if population is None else {"population": population}
     started = time.perf_counter()
     if iterations:
-        with reporter.track(name, epochs + iterations) as task:
+        with reporter.track(name, pretraining_steps(parameters) + iterations) as task:
             estimator.fit(series, progress=TrainingBar(task), **given)
     else:
         estimator.fit(series, **given)

@@ -266,22 +266,26 @@ class Training(_Section):
     iterations: Count = Field(3000, description="of joint training, as many as the paper's")
     batch_size: Count = 1000
     target_interval: Count = Field(140, description="iterations between two updates of the target distribution")
-    pretrain_epochs: Count = 100
+    pretrain_epochs: Count = Field(100, description="of the autoencoder alone, where training starts as the paper's")
+    warm_up: Count = Field(1000, description="iterations of the generator alone, where it starts from components")
     sample_pixels: Count = Field(20_000, description="pixels drawn for training, spread evenly over the mapped cells")
     target: Literal["sample", "all"] = Field(
         "sample", description="pixels whose assignments make the cluster sizes f_j: those drawn, or all to train on"
     )
     tol: Share = Field(0.0, description="training ends when fewer labels than this share change; 0: never")
-    preset: Literal["paper", "stable"] = Field(
-        "stable", description="weight of the adversarial loss and the discriminator's learning rate"
+    preset: Literal["paper", "stable", "robust"] = Field(
+        "robust", description="what the keys below are where they are not given; paper: the method as published"
     )
-    adversarial_interval: Count = Field(
-        5, description="the adversarial game is played every so many iterations; the paper: 1, at five times the cost"
+    start: Literal["paper", "components"] | None = Field(
+        None, description="what precedes joint training: the paper's pre-training, or principal components"
     )
-    w_gen: float | None = Field(
-        None, ge=0, description="weight of the adversarial loss, without one the preset's; 0: no discriminator"
+    adversarial_interval: Count | None = Field(
+        None, description="the adversarial game is played every so many iterations; 1 costs five times as much as none"
     )
-    clip_norm: float = Field(10.0, ge=0, description="largest norm of a step's gradient; 0: not clipped")
+    w_clu: float | None = Field(None, ge=0, description="weight of the cluster loss")
+    w_gen: float | None = Field(None, ge=0, description="weight of the adversarial loss; 0: no discriminator")
+    learning_rate: float | None = Field(None, gt=0, description="of all but the discriminator")
+    clip_norm: float | None = Field(None, ge=0, description="largest norm of a step's gradient; 0: not clipped")
     device: str = Field("auto", description="auto, cpu or cuda")
 
 

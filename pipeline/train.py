@@ -14,6 +14,7 @@ import zarr
 
 from model import JointClustering, TrainingDiverged
 from model.history import history_lines
+from model.presets import pretraining_steps, with_preset
 from pipeline import figures, layout, stores
 from pipeline.channels import read_channels
 from pipeline.config import Config
@@ -29,7 +30,7 @@ from pipeline.stage import StageResult
 from pipeline.training_progress import TrainingBar
 
 STAGE: Final = "train"
-VERSION: Final = 2
+VERSION: Final = 3
 _RECORD: Final = "training.json"
 _SAMPLE: Final = "sample.npz"  # row and column on the grid of every series, in the order in which the network had them
 _FINGERPRINT: Final = "fingerprint"
@@ -61,11 +62,12 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
     state = _begin_state(config, mark, reporter)
     sample = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter)
     estimator = make_estimator(config)
-    with reporter.track("train", config.training.pretrain_epochs + config.training.iterations) as task:
+    before = pretraining_steps(estimator.get_params())
+    with reporter.track("train", before + config.training.iterations) as task:
         try:
             estimator.fit(
                 sample.series,
-                progress=TrainingBar(task, reporter, config.training.pretrain_epochs),
+                progress=TrainingBar(task, reporter, before),
                 checkpoint=state,
                 population=partial(series_by_shard, config.cube) if config.training.target == "all" else None,
             )
@@ -80,7 +82,7 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
     facts = {
         "sampled_cells": len(sample.series),
         "iterations": estimator.n_iter_,
-        "adversarial_interval": config.training.adversarial_interval,
+        "options": with_preset(estimator.get_params()),
         "peaks": [int(peak) for peak in estimator.cluster_peaks_],
         "simulated": layout.attributes(group)["simulated"],
     }
@@ -140,9 +142,13 @@ def make_estimator(config: Config) -> JointClustering:
         batch_size=training.batch_size,
         target_interval=training.target_interval,
         pretrain_epochs=training.pretrain_epochs,
+        warm_up=training.warm_up,
         preset=training.preset,
+        start=training.start,
         adversarial_interval=training.adversarial_interval,
+        w_clu=training.w_clu,
         w_gen=training.w_gen,
+        learning_rate=training.learning_rate,
         clip_norm=training.clip_norm,
         tol=training.tol,
         device=training.device,

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from pipeline.progress import Reporter, Silent, Task
 
-_SHOWN: Final = {"pretrain": ("mse",), "joint": ("rec", "pre", "clu")}  # losses that fit beside a bar
+_SHOWN: Final = {"pretrain": ("mse", "pre"), "joint": ("rec", "pre", "clu")}  # losses that fit beside a bar
 
 
 class TrainingBar:
@@ -13,8 +13,8 @@ class TrainingBar:
     A training that goes on where another was stopped is said to, and its bar goes on there.
     """
 
-    def __init__(self, task: Task, reporter: Reporter | None = None, pretrain_epochs: int = 0) -> None:
-        self._task, self._reporter, self._epochs = task, reporter or Silent(), pretrain_epochs
+    def __init__(self, task: Task, reporter: Reporter | None = None, pretraining_steps: int = 0) -> None:
+        self._task, self._reporter, self._before = task, reporter or Silent(), pretraining_steps
         self._done: dict[str, int] = {}  # steps of every phase
 
     def __call__(self, event: dict[str, Any]) -> None:
@@ -22,7 +22,7 @@ class TrainingBar:
         phase, step, losses = event["phase"], event["step"], event["losses"]
         if event.get("resumed"):
             self._reporter.message(f"training goes on at iteration {step}")
-            self._advance("pretrain", self._epochs, "")
+            self._advance("pretrain", self._before, "")
         shown = [f"{name} {_brief(losses[name])}" for name in _SHOWN.get(phase, tuple(losses)) if name in losses]
         self._advance(phase, step, " ".join(shown if phase == "joint" else [f"{phase}:", *shown]))
 

@@ -92,7 +92,7 @@ def small_config(country: Path, out: Path, **overrides: object) -> Config:
         "ingest__granules": country / "granules",
         "reference__path": country / "reference.tif",
         "training__iterations": 30,
-        "training__pretrain_epochs": 40,
+        "training__warm_up": 60,
         "training__batch_size": 200,
         "training__target_interval": 10,
         "training__w_gen": 0.0,
