@@ -9,6 +9,7 @@ from sklearn.base import clone
 from model import JointClustering, MeanDEC
 from model.joint_model import JointModel
 from model.mean_filling import MeanFilling
+from model.presets import with_preset
 
 SMALL = {"n_iter": 6, "target_interval": 4, "pretrain_epochs": 3, "batch_size": 32, "random_state": 1, "device": "cpu"}
 
@@ -79,7 +80,7 @@ def test_it_knows_the_parameters_that_mean_something_to_it():
     parameters = set(MeanDEC().get_params())
     assert parameters < set(JointClustering().get_params())
     assert not parameters & {"w_pre", "w_gen", "hidden_size", "preset", "adversarial", "discriminator_learning_rate"}
-    defaults, joint = MeanDEC().get_params(), JointClustering(clip_norm=10.0).get_params()
+    defaults, joint = MeanDEC().get_params(), with_preset(JointClustering().get_params())
     assert defaults == {name: joint[name] for name in defaults}
 
 
