@@ -50,6 +50,7 @@ def fit_model(
     Raises ValueError where the folder holds a state that is damaged or of another training, TrainingDiverged where no
     restart helped.
     """
+    parameters = with_preset(parameters)
     folder = None
     if checkpoint is not None:
         folder = TrainingFolder(checkpoint, describe(x, m, parameters, population=population is not None))
@@ -86,7 +87,7 @@ def _begin(
     x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
 ) -> tuple[JointModel, dict[str, Any]]:
     """A model with a first autoencoder and centres, and what happened on the way."""
-    begin = _begin_from_components if with_preset(parameters)["start"] == "components" else _begin_as_published
+    begin = _begin_from_components if parameters["start"] == "components" else _begin_as_published
     return begin(x, m, parameters, rng, progress)
 
 

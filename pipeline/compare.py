@@ -8,7 +8,7 @@ import torch
 from pipeline.comparison_methods import Method
 from pipeline.comparison_runs import Contest, Ledger, Row, run_contest
 from pipeline.comparison_section import FOLDER, comparison_section
-from pipeline.comparison_table import failures, write_files
+from pipeline.comparison_table import check_writable, failures, write_files
 from pipeline.errors import UserError
 from pipeline.progress import Reporter
 
@@ -25,8 +25,13 @@ def compare(
 
     Returns:
         A row a fit, and a row a plain filling. Fits that failed are rows with an "error".
+
+    Raises:
+        UserError: `folder` cannot be written, or what an earlier comparison left there is damaged.
     """
     torch.set_num_threads(1)  # measured: on networks this small a second thread costs more than it brings
+    if folder is not None:
+        check_writable(folder / "runs.jsonl")
     ledger = Ledger(None if folder is None else folder / "runs.jsonl")
     rows: list[Row] = []
     fillings: list[Row] = []

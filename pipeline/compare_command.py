@@ -29,7 +29,13 @@ Methods = Annotated[
 Iterations = Annotated[int | None, typer.Option(help="Iterations of training, of every method that has some.")]
 SamplePixels = Annotated[int | None, typer.Option(help="Pixels drawn for training.")]
 Hide = Annotated[
-    float, typer.Option(min=0, max=0.9, help="Share of observations that is hidden to measure the filling; 0: none.")
+    float,
+    typer.Option(
+        min=0,
+        max=0.9,
+        help="Share of observations that is hidden to measure the filling; 0: none. With --data networks are trained "
+        "once more for it, with the first seed only.",
+    ),
 ]
 Data = Annotated[
     Path | None,
@@ -56,13 +62,15 @@ def compare(
     from pipeline.compare import compare as compare_contests
     from pipeline.comparison_methods import choose_methods
     from pipeline.comparison_runs import Contest
-    from pipeline.comparison_table import as_json, markdown, write_file
+    from pipeline.comparison_table import as_json, check_writable, markdown, write_file
     from pipeline.executor import open_executor
 
     reporter = Terminal()
     chosen = choose_methods(key.strip() for keys in methods or () for key in keys.split(",") if key.strip())
     if json_file is not None and json_file.is_dir():
         raise UserError(f"--json {json_file} is a folder: name a file.")
+    if json_file is not None:
+        check_writable(json_file)
     all_years = [*(years or ()), *(more or ())]
     if data is None and not all_years and config is not None and "{year}" in str(config):
         raise UserError(f"{config} stands for a file a year: name the years, as in --years 2018 2021.")
@@ -73,6 +81,10 @@ def compare(
     if data is not None:
         if all_years:
             raise UserError("--data and years exclude each other: compare one after the other.")
+        of_cubes = {"--sample-pixels": sample_pixels, "--scheduler": scheduler, "--workers": workers}
+        given = [name for name, value in of_cubes.items() if value is not None]
+        if given:
+            raise UserError(f"{', '.join(given)}: nothing to do with --data, whose series are all trained on, here.")
         from pipeline.compare_data import DataContest
 
         settings = load_config(config, **overrides)
@@ -91,9 +103,9 @@ def compare(
                 reporter.message(f"Dask dashboard: {dashboard}")
             contests: list[Contest] = [YearContest(one, hide, executor, reporter) for one in configs]
             rows, fillings = compare_contests(contests, chosen, seeds, folder, reporter)
+    typer.echo(markdown(rows, fillings))
     if json_file is not None:
         write_file(json_file, as_json(rows))
-    typer.echo(markdown(rows, fillings))
     if folder is not None:
         reporter.message(f"wrote {folder / 'table.md'}")
     check_failures(rows)

@@ -5,6 +5,7 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from pipeline.errors import UserError
 from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.imputation import Hidden
 from pipeline.progress import Reporter
+
+
+_WHOLE: Final = 2**53  # up to here floating point tells whole numbers apart
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,12 @@ def read_labelled(path: Path) -> Labelled:
         raise UserError(
             f"{path}: y has only the class {names[0]!s}, so there is nothing to tell apart: give two or more."
         )
-    return Labelled(series, classes, tuple(str(name) for name in names), int((~observed).sum()))
+    return Labelled(series, classes, tuple(_printable(str(name)) for name in names), int((~observed).sum()))
+
+
+def _printable(name: str) -> str:
+    """A name that breaks neither table nor terminal: line ends and the like as their escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
@@ -69,9 +78,13 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         return arrays
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}.") from None
+    except MemoryError as error:
+        raise UserError(f"{path} does not fit into memory ({error}): give fewer series.") from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        # what numpy does not know it takes for a pickle, and says how to run it
+        why = "" if "pickle" in str(error) else f" ({error})"
         raise UserError(
-            f"{path} is no npz file of plain numbers and texts ({error}): write it with numpy.savez(path, X=X, y=y)."
+            f"{path} is no npz file of plain numbers and texts{why}: write it with numpy.savez(path, X=X, y=y)."
         ) from None
 
 
@@ -92,10 +105,17 @@ def _series(path: Path, values: np.ndarray) -> np.ndarray:
 def _labels(path: Path, values: np.ndarray) -> np.ndarray:
     if values.ndim != 1:
         raise UserError(f"{path}: y has shape {values.shape}; (series,) is meant, one class a series.")
-    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.rint(values)).all():
+    if values.dtype.kind == "f":
+        whole = (values == np.rint(values)) & (np.abs(values) <= _WHOLE)
+        if not whole.all():
+            first = int(np.argmin(whole))
+            raise UserError(
+                f"{path}: y[{first}] is {values[first]}, which is no class: give whole numbers or texts, and leave out "
+                "series whose class is not known."
+            )
         return values.astype(np.int64)
     if values.dtype.kind == "S":
-        return np.char.decode(values, "utf-8", "replace")
+        return np.char.decode(values, "utf-8", "backslashreplace")  # two classes stay two
     if values.dtype.kind not in "iubU":
         raise UserError(f"{path}: y has dtype {values.dtype}; whole numbers or texts are meant, one for every series.")
     return values
@@ -141,8 +161,15 @@ class DataContest(Contest):
         n_clusters = self.config.training.clusters
         return Confusion.of(estimator.labels_, self._data.classes, n_clusters, len(self.classes))
 
-    def fill(self, hidden: Hidden, estimator: Estimator, method: Method, seed: int, reporter: Reporter) -> np.ndarray:
-        """By a network trained once more, on the series as they are when the cells are hidden."""
+    def fill(
+        self, hidden: Hidden, estimator: Estimator, method: Method, seed: int, reporter: Reporter
+    ) -> np.ndarray | None:
+        """By a network trained once more, on the series as they are when the cells are hidden; the first seed's only.
+
+        A second training with every seed would double the time.
+        """
+        if seed > 0:
+            return None
         if method.network:
             estimator = method.make(self.config, seed)
             fit(estimator, hidden.given, "hidden", reporter)
@@ -152,9 +179,8 @@ class DataContest(Contest):
         """What was read, for the terminal."""
         n, n_dates, n_channels = self.series.shape
         gaps = float(np.isnan(self.series).mean())
-        said = [
-            f"{self.about['data']}: {n:,} series, {n_dates} dates, {n_channels} channels, {100 * gaps:.1f} % missing"
-        ]
+        channels = "1 channel" if n_channels == 1 else f"{n_channels} channels"
+        said = [f"{self.about['data']}: {n:,} series, {n_dates} dates, {channels}, {100 * gaps:.1f} % missing"]
         said += [f"{len(self.classes)} classes: {', '.join(self.classes)}"]
         if self._data.left_out:
             said.append(f"left out: {self._data.left_out} series without any observation")

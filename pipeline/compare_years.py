@@ -80,7 +80,7 @@ class YearContest(Contest):
         n_series = min(sum(count_cells(cube, "train_mask").values()), config.training.sample_pixels)
         check_sample(config, n_series, layout.array(cube, "time").shape[0], len(read_channels(cube)))
         simulated = bool(layout.attributes(cube)["simulated"])
-        self.about, self.facts = {"year": config.year}, {"simulated": simulated}
+        self.about, self.facts = {"year": config.year}, {"region": config.region.name, "simulated": simulated}
         self.classes = SEASON_NAMES
         self.channels = tuple(channel.name for channel in read_channels(cube))
         if config.training.target == "all":

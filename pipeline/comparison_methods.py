@@ -12,6 +12,7 @@ from pipeline.errors import UserError
 from pipeline.kmeans import FilledKMeans
 from pipeline.train import make_estimator
 
+PAPER_REGION: Final = "italy"
 # Table I of the paper: overall accuracy over Italy, mean of three runs
 PAPER: Final[dict[str, dict[int, float]]] = {
     "joint": {2018: 0.9261, 2021: 0.9556, 2022: 0.9019},

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from model import TrainingDiverged
+from model import TrainingDiverged, training_state
 from model.presets import pretraining_steps
 from pipeline.accuracy import Confusion
 from pipeline.comparison_methods import Estimator, Method
@@ -22,7 +22,7 @@ from pipeline.imputation import FILLERS, Hidden, measure
 from pipeline.progress import Reporter
 from pipeline.training_progress import TrainingBar
 
-VERSION: Final = 1
+VERSION: Final = 2
 Row = dict[str, Any]  # JSON-able
 Population = Callable[[], Iterator[np.ndarray]]  # streams series (n, T, C), anew with every call
 
@@ -53,8 +53,13 @@ class Contest(ABC):
         """Labels against classes."""
 
     @abstractmethod
-    def fill(self, hidden: Hidden, estimator: Estimator, method: Method, seed: int, reporter: Reporter) -> np.ndarray:
-        """The hidden series filled by a method that never saw the hidden cells; `estimator` is the one judged."""
+    def fill(
+        self, hidden: Hidden, estimator: Estimator, method: Method, seed: int, reporter: Reporter
+    ) -> np.ndarray | None:
+        """The hidden series filled by a method that never saw the hidden cells; None where this seed is not measured.
+
+        `estimator` is the one judged.
+        """
 
     @property
     def name(self) -> str:
@@ -83,7 +88,7 @@ class Ledger:
         """Add a row that is finished."""
         self._rows[row["fingerprint"]] = row
         if self._path is not None:
-            write_text(self._path, "".join(json.dumps(one) + "\n" for one in self._rows.values()))
+            write_file(self._path, "".join(json.dumps(one) + "\n" for one in self._rows.values()))
 
 
 def run_contest(
@@ -113,7 +118,8 @@ def run_contest(
 def _mark(contest: Contest, method: Method, seed: int) -> str:
     parameters = method.make(contest.config, seed).get_params()
     parameters = {name: value for name, value in parameters.items() if name not in ("device", "random_state")}
-    return fingerprint(VERSION, contest.mark, method.key, parameters, seed)
+    arithmetic = training_state.FORMAT_VERSION  # raised when the same parameters train to something else
+    return fingerprint(VERSION, arithmetic, contest.mark, method.key, parameters, seed)
 
 
 def _attempt(contest: Contest, method: Method, seed: int, reporter: Reporter) -> Row:

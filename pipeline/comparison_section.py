@@ -1,14 +1,12 @@
 """The comparison as a section of the report: table, picture, and the paper's own figures beside them."""
 
 import base64
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipeline.comparison_runs import Row
@@ -26,6 +24,7 @@ from pipeline.comparison_table import (
 )
 from pipeline.config import Config
 from pipeline.errors import UserError
+from pipeline.figures.style import png
 
 FOLDER: Final = "comparison"  # below the region's
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -60,6 +59,7 @@ def comparison_section(config: Config) -> str | None:
         classes=class_names(summary),
         kinds=KINDS,
         simulated=any(row.get("simulated") for row in rows),
+        paper=any(row["paper_accuracy"] is not None for row in summary),
         note=NOTE,
         hidden_note=HIDDEN_NOTE,
         failed=failures(rows),
@@ -100,7 +100,7 @@ def accuracy_dots(rows: Sequence[Row]) -> bytes:
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     _legend(figure, any(row["paper_accuracy"] is not None for row in summary))
-    return _png(figure)
+    return png(figure)
 
 
 def _mark(axes: Any, share: float | None, place: int, marker: str, colour: str) -> None:
@@ -121,9 +121,3 @@ def _legend(figure: Figure, paper: bool) -> None:
         handles += axes.plot([], [], "D", color=_PAPER, markerfacecolor="none", markeredgewidth=1.5, label="the paper")
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
 
-
-def _png(figure: Figure) -> bytes:
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": "sitscube"})
-    return buffer.getvalue()

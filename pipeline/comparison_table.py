@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.comparison_methods import METHODS, PAPER
+from pipeline.comparison_methods import METHODS, PAPER, PAPER_REGION
 from pipeline.comparison_runs import Row
 from pipeline.errors import UserError
-from pipeline.files import write_text
+from pipeline.files import partial_path, write_text
 
 KINDS: Final = {"runs": "_runs", "single": "_single", "all": ""}  # of hidden cells, and what their columns end in
 NOTE: Final = (
@@ -20,9 +20,11 @@ NOTE: Final = (
     "clusters that are left over count as wrong. Means over seeds; s.d. is the sample standard deviation, range the "
     "largest minus the smallest."
 )
+_LARGE: Final = 1e9  # from here on numbers are written with a power of ten
 HIDDEN_NOTE: Final = (
     "Errors in data units over observations that were hidden, half of them in runs of dates as long as the data's own "
-    "gaps, half singly; no method has seen them. Means over seeds."
+    "gaps, half singly; no method has seen them. Of years: means over seeds. Of an array file: of the first seed only, "
+    "since networks are trained once more for it."
 )
 
 
@@ -40,7 +42,7 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
         done = [row for row in ours if row["error"] is None]
         accuracies = _values(done, "accuracy")
         classes: list[str] = list(done[0]["class_accuracy"]) if done else []
-        about: Row = {name: ours[0][name] for name in ("year", "data", "simulated") if name in ours[0]}
+        about: Row = {name: ours[0][name] for name in ("year", "data", "region", "simulated") if name in ours[0]}
         summary.append(
             {
                 **about,
@@ -51,7 +53,7 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
                 "accuracy": _mean(accuracies),
                 "accuracy_std": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
                 "accuracy_range": max(accuracies) - min(accuracies) if accuracies else None,
-                "paper_accuracy": PAPER.get(key, {}).get(group),
+                "paper_accuracy": PAPER.get(key, {}).get(group) if about.get("region") == PAPER_REGION else None,
                 "class_accuracy": {
                     name: _mean(_values((row["class_accuracy"] for row in done), name)) for name in classes
                 },
@@ -96,8 +98,7 @@ def markdown(rows: Sequence[Row], fillings: Sequence[Row]) -> str:
     parts = ["# Comparison of methods\n", NOTE + "\n"]
     for group in dict.fromkeys(group_key(row) for row in summary):
         ours = [row for row in summary if group_key(row) == group]
-        simulated = " (simulated; the paper's figures are of the real Italy)" if ours[0].get("simulated") else ""
-        parts.append(f"## {group}{simulated}\n")
+        parts.append(f"## {group}{_simulated(ours)}\n")
         parts.append(_accuracy_table(ours))
         errors = [row for row in filling if group_key(row) == group]
         if errors:
@@ -106,6 +107,13 @@ def markdown(rows: Sequence[Row], fillings: Sequence[Row]) -> str:
     if failed:
         parts.append("## Failed\n\n" + "".join(f"- {line}\n" for line in failed))
     return "\n".join(parts)
+
+
+def _simulated(summary: Sequence[Row]) -> str:
+    if not summary[0].get("simulated"):
+        return ""
+    paper = any(row["paper_accuracy"] is not None for row in summary)
+    return " (simulated; the paper's figures are of the real Italy)" if paper else " (simulated)"
 
 
 def class_names(summary: Iterable[Row]) -> list[str]:
@@ -173,10 +181,12 @@ def percent(share: float | None) -> str:
 
 
 def number(value: float | None, decimals: int) -> str:
-    """With so many decimals, or so many significant figures where that would show nothing."""
+    """With so many decimals, or in significant figures where that would show nothing or fill the page."""
     if value is None:
         return "–"
-    return f"{value:.{decimals}f}" if value == 0 or abs(value) >= 10**-decimals else f"{value:.{decimals}g}"
+    if value == 0 or 10**-decimals <= abs(value) < _LARGE:
+        return f"{value:.{decimals}f}"
+    return f"{value:.{decimals if abs(value) < _LARGE else 5}g}"
 
 
 def _table(head: list[str], body: list[list[str]]) -> str:
@@ -212,7 +222,18 @@ def write_file(path: Path, text: str) -> None:
     try:
         write_text(path, text)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}.") from None
+        raise UserError(f"cannot write {path}: {error.strerror or error}. Free space or name another place.") from None
+
+
+def check_writable(path: Path) -> None:
+    """Raise UserError where a file could not be written: to know it before hours of training, not after them."""
+    beside = partial_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.touch()
+        beside.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}. Name another place.") from None
 
 
 def as_json(rows: Sequence[Row]) -> str:

@@ -100,11 +100,13 @@ class Hidden:
 
     @classmethod
     def of(cls, series: np.ndarray, share: float, rng: np.random.Generator) -> "Hidden":
-        """Hide a share of the observed cells."""
+        """Hide a share of the observed cells; a channel that would lose its last observation is not hidden at all."""
         runs = hide(series, share / 2, True, rng)
         rest = np.where(runs, np.nan, series)
         observed, left = (int((~np.isnan(part)).sum()) for part in (series, rest))
-        return cls(series, runs, hide(rest, min(share / 2 * observed / max(left, 1), 0.99), False, rng))
+        single = hide(rest, min(share / 2 * observed / max(left, 1), 0.99), False, rng)
+        lost = np.isnan(np.where(single, np.nan, rest)).all(axis=(0, 1))  # nothing can be trained on such a channel
+        return cls(series, runs & ~lost, single & ~lost)
 
     @property
     def given(self) -> np.ndarray:

@@ -1,9 +1,11 @@
 """K-means on series filled in a plain way: the cheap reference that stands beside every trained method."""
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from pipeline.imputation import FILLERS
@@ -38,7 +40,8 @@ class FilledKMeans:
             raise ValueError(f"X has {len(X)} series, fewer than n_clusters={self.n_clusters}")
         low, high = np.nanmin(X, axis=(0, 1)), np.nanmax(X, axis=(0, 1))
         self._low, self._span, self._mean = low, np.where(high > low, high - low, 1), np.nanmean(X, axis=(0, 1))
-        with threadpool_limits(1):
+        with threadpool_limits(1), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct series than clusters: centres coincide
             fitted = KMeans(self.n_clusters, n_init=RESTARTS, random_state=self.random_state).fit(self._flat(X))
         self.centres_ = np.asarray(fitted.cluster_centers_, np.float32)
         self.n_iter_ = int(fitted.n_iter_)

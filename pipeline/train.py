@@ -31,8 +31,8 @@ from pipeline.training_progress import TrainingBar
 
 STAGE: Final = "train"
 VERSION: Final = 3
+SAMPLE: Final = "sample.npz"  # row and column on the grid of every series that the network was given, in their order
 _RECORD: Final = "training.json"
-_SAMPLE: Final = "sample.npz"  # row and column on the grid of every series, in the order in which the network had them
 _FINGERPRINT: Final = "fingerprint"
 
 
@@ -169,7 +169,7 @@ def save(
         write_bytes(beside / "training.png", figures.training(history))
         cells = io.BytesIO()
         np.savez_compressed(cells, row=sample.row, column=sample.column)
-        write_bytes(beside / _SAMPLE, cells.getvalue())
+        write_bytes(beside / SAMPLE, cells.getvalue())
         write_text(beside / _RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)

@@ -3,7 +3,7 @@
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import zarr
@@ -13,8 +13,7 @@ from pipeline import layout
 from pipeline.channels import read_channels, to_physical
 from pipeline.errors import UserError
 from pipeline.reference import UNUSED
-
-SAMPLE: Final = "sample.npz"  # row and column on the grid of every series that the network was given, in their order
+from pipeline.train import SAMPLE
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def test_a_training_that_stopped_early_stays_stopped(tmp_path):
         ({"series": data(n_times=8)}, "n_times was 7, now 8"),
         ({"series": data(n_channels=1)}, "n_channels was 2, now 1"),
         ({"learning_rate": 0.02}, r"parameter learning_rate was 0\.01, now 0\.02; remove"),
-        ({"w_gen": 0.0, "batch_size": 8}, r"batch_size was 16, now 8, parameter w_gen was None, now 0\.0"),
+        ({"w_gen": 0.0, "batch_size": 8}, r"batch_size was 16, now 8, parameter w_gen was 1\.0, now 0\.0"),
         ({"n_iter": 8}, "at iteration 11, beyond n_iter=8: raise n_iter"),
         ({"population": lambda: [data()]}, "population was False, now True"),
     ],

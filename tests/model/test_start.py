@@ -184,3 +184,30 @@ def test_steps_before_joint_training_are_those_of_the_start():
     assert pretraining_steps(JointClustering(preset="robust", warm_up=7).get_params()) == 7
     assert pretraining_steps(JointClustering(pretrain_epochs=9).get_params()) == 9
     assert pretraining_steps({"n_iter": 3}) == 0
+
+
+def test_a_training_from_components_goes_on_to_the_same_bits(tmp_path):
+    x, m, _ = seasons(60)
+    X = torch.where(m, x, torch.nan).numpy()
+    settings = {
+        "preset": "robust", "warm_up": 20, "n_iter": 9, "target_interval": 3, "batch_size": 20, "device": "cpu",
+        "adversarial_interval": 2, "random_state": 4,
+    }  # fmt: skip
+    whole = JointClustering(**settings).fit(X)
+
+    def stop_late(report):
+        if report["phase"] == "joint":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        JointClustering(**settings).fit(X, progress=stop_late, checkpoint=tmp_path / "state")
+    steps = []
+    again = JointClustering(**settings).fit(
+        X, progress=lambda report: steps.append((report["phase"], report["step"])), checkpoint=tmp_path / "state"
+    )
+    assert steps[0][0] == "joint"
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(again.model_.state_dict().values(), whole.model_.state_dict().values(), strict=True)
+    )
+    assert again.history_["pretraining"] == whole.history_["pretraining"]

@@ -11,7 +11,7 @@ def row(seed, accuracy, *, year=2018, method="joint", name="joint", **more):
     return {
         "year": year, "method": method, "name": name, "seed": seed, "error": None, "accuracy": accuracy,
         "class_accuracy": {"winter": accuracy, "summer": None}, "ari": 0.5, "nmi": 0.25, "rmse": 0.1, "mae": 0.05,
-        "seconds": 10.0 + seed, "n_iter": 100, "imputation": None, "simulated": True, **more,
+        "seconds": 10.0 + seed, "n_iter": 100, "imputation": None, "region": "italy", "simulated": True, **more,
     }  # fmt: skip
 
 
@@ -51,6 +51,18 @@ def test_the_papers_figures_stand_beside_their_year_and_no_other():
     assert "(simulated;" in markdown([row(0, 0.9)], [])
 
 
+def test_the_papers_figures_stand_beside_its_region_and_no_other():
+    rows = [row(0, 0.9, region="here")]
+    assert [one["paper_accuracy"] for one in summarise(rows)] == [None]
+    assert "## 2018 (simulated)\n" in markdown(rows, [])
+    assert "paper" not in markdown(rows, [])
+
+
+def test_errors_of_filling_are_means_over_the_seeds_that_were_measured():
+    (summary,) = summarise([row(0, 0.9, rmse=0.3, mae=0.2), row(1, 0.9, rmse=None, mae=None)])
+    assert (summary["rmse"], summary["mae"], summary["seeds"]) == (0.3, 0.2, 2)
+
+
 def _measured(rmse, **more):
     part = {"cells": 10, "rmse": rmse, "mae": rmse / 2}
     return {"runs": part, "single": {"cells": 0, "rmse": None, "mae": None}, "all": part, **more}
@@ -83,6 +95,7 @@ def test_csv_holds_nested_values_in_columns_of_their_own():
 
 def test_numbers_are_short_and_small_ones_do_not_vanish():
     assert [number(value, 1) for value in (None, 0, 0.02, 3.14, 1234.5)] == ["–", "0.0", "0.02", "3.1", "1234.5"]
+    assert (number(8.2e29, 4), number(123456789.25, 1), number(0.2, 0)) == ("8.2e+29", "123456789.2", "0.2")
     assert (percent(None), percent(0.92614)) == ("–", "92.61")
 
 

@@ -16,6 +16,11 @@ def two_groups(n=60, seed=0) -> np.ndarray:
     return np.where(rng.random((n, 12, 1)) < 0.33, np.nan, series).astype(np.float32)
 
 
+def test_fewer_distinct_series_than_clusters_are_no_warning():
+    labels = FilledKMeans(3, random_state=0).fit(np.ones((5, 4, 1), np.float32)).labels_
+    assert labels.tolist() == [0] * 5
+
+
 @pytest.mark.parametrize("filling", ["mean", "linear"])
 def test_two_groups_are_found_from_filled_series(filling):
     labels = FilledKMeans(2, filling=filling, random_state=0).fit(two_groups()).labels_
