@@ -169,7 +169,7 @@ def joint_accuracy(x: np.ndarray, y: np.ndarray, iterations: int) -> dict[str, f
     accuracies = {}
     for name, options in {"w_gen 0": {"w_gen": 0.0}, "default": {}}.items():
         start = time.perf_counter()
-        network = JointClustering(n_iter=iterations, random_state=0, device="cpu", **options).fit(x)
+        network = JointClustering(n_iter=iterations, preset="robust", random_state=0, device="cpu", **options).fit(x)
         accuracies[name] = round(matched_accuracy(network.predict(x), y), 4)
         accuracies[f"{name}, seconds"] = round(time.perf_counter() - start)
     return accuracies

@@ -16,9 +16,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from model import JointClustering
 from model.joint_model import JointModel
 from model.networks import Discriminator, Generator
-from model.training import JointTraining, TrainingOptions
+from model.options import training_options
+from model.training import JointTraining
 
 
 class PlainGenerator(nn.Module):
@@ -74,22 +76,8 @@ def plain(model: JointModel) -> JointModel:
 
 
 def trainings(batch: int, dates: int, w_gen: float) -> tuple[JointTraining, JointTraining]:
-    options = TrainingOptions(
-        n_iter=1,
-        batch_size=batch,
-        target_interval=140,
-        target_memory="assignments",
-        tol=0,
-        adversarial="paper",
-        discriminator_input="imputed",
-        w_rec=1,
-        w_pre=1,
-        w_clu=1,
-        w_gen=w_gen,
-        learning_rate=0.01,
-        discriminator_learning_rate=0.01,
-        clip_norm=1,
-    )
+    parameters = JointClustering(batch_size=batch, w_gen=w_gen, clip_norm=1).get_params()
+    options = training_options(parameters | {"masked_reconstruction": True})
     rng = torch.Generator().manual_seed(0)
     model = JointModel(dates, 1, 2, 5, 5, adversarial=w_gen > 0, rng=rng)
     x = torch.rand(batch, dates, 1, generator=rng)

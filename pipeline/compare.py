@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from pipeline.comparison_files import check_writable
 from pipeline.comparison_methods import Method
 from pipeline.comparison_runs import Contest, Ledger, Row, run_contest
 from pipeline.comparison_section import FOLDER, comparison_section
-from pipeline.comparison_table import check_writable, failures, write_files
+from pipeline.comparison_table import failures, write_files
 from pipeline.errors import UserError
 from pipeline.progress import Reporter
 

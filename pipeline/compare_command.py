@@ -60,9 +60,10 @@ def compare(
     """
     from pipeline.compare import FOLDER, check_failures
     from pipeline.compare import compare as compare_contests
+    from pipeline.comparison_files import check_writable, write_file
     from pipeline.comparison_methods import choose_methods
     from pipeline.comparison_runs import Contest
-    from pipeline.comparison_table import as_json, check_writable, markdown, write_file
+    from pipeline.comparison_table import as_json, markdown
     from pipeline.executor import open_executor
 
     reporter = Terminal()

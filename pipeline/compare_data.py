@@ -18,7 +18,6 @@ from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.imputation import Hidden
 from pipeline.progress import Reporter
 
-
 _WHOLE: Final = 2**53  # up to here floating point tells whole numbers apart
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from model import TrainingDiverged, training_state
 from model.presets import pretraining_steps
 from pipeline.accuracy import Confusion
+from pipeline.comparison_files import write_file
 from pipeline.comparison_methods import Estimator, Method
 from pipeline.config import Config
 from pipeline.errors import UserError
-from pipeline.files import write_text
 from pipeline.fingerprint import fingerprint
 from pipeline.imputation import FILLERS, Hidden, measure
 from pipeline.progress import Reporter

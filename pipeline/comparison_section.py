@@ -120,4 +120,3 @@ def _legend(figure: Figure, paper: bool) -> None:
     if paper:
         handles += axes.plot([], [], "D", color=_PAPER, markerfacecolor="none", markeredgewidth=1.5, label="the paper")
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-

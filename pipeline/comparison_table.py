@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from pipeline.comparison_files import write_file
 from pipeline.comparison_methods import METHODS, PAPER, PAPER_REGION
 from pipeline.comparison_runs import Row
-from pipeline.errors import UserError
-from pipeline.files import partial_path, write_text
 
 KINDS: Final = {"runs": "_runs", "single": "_single", "all": ""}  # of hidden cells, and what their columns end in
 NOTE: Final = (
@@ -52,7 +51,7 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
                 "failed": len(ours) - len(done),
                 "accuracy": _mean(accuracies),
                 "accuracy_std": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-                "accuracy_range": max(accuracies) - min(accuracies) if accuracies else None,
+                "accuracy_range": max(accuracies) - min(accuracies) if len(accuracies) > 1 else None,
                 "paper_accuracy": PAPER.get(key, {}).get(group) if about.get("region") == PAPER_REGION else None,
                 "class_accuracy": {
                     name: _mean(_values((row["class_accuracy"] for row in done), name)) for name in classes
@@ -211,29 +210,6 @@ def write_files(folder: Path, rows: Sequence[Row], fillings: Sequence[Row]) -> N
     }
     for name, text in files.items():
         write_file(folder / name, text)
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a file, whole or not at all.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}. Free space or name another place.") from None
-
-
-def check_writable(path: Path) -> None:
-    """Raise UserError where a file could not be written: to know it before hours of training, not after them."""
-    beside = partial_path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.touch()
-        beside.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}. Name another place.") from None
 
 
 def as_json(rows: Sequence[Row]) -> str:

@@ -206,8 +206,9 @@ BAD = {
     "all missing": ({"X": X * np.nan, "y": Y}, "no observation at all"),
     "empty channel": ({"X": np.stack([X, X * np.nan], axis=-1), "y": Y}, "channel 1 of X has no observation"),
     "one class": ({"X": X, "y": np.zeros(20, int)}, "only the class 0"),
-    "fractions": ({"X": X, "y": Y + 0.5}, "y has dtype float64"),
-    "missing classes": ({"X": X, "y": np.where(Y == 1, np.nan, 0)}, "y has dtype float64"),
+    "fractions": ({"X": X, "y": Y + 0.5}, "y[0] is 0.5, which is no class"),
+    "missing classes": ({"X": X, "y": np.where(Y == 1, np.nan, 0)}, "y[1] is nan, which is no class"),
+    "beyond whole numbers": ({"X": X, "y": Y * 1e300}, "y[1] is 1e+300, which is no class"),
     "classes in columns": ({"X": X, "y": np.eye(2)[Y]}, "y has shape (20, 2)"),
 }
 
@@ -249,6 +250,9 @@ def test_what_is_no_npz_file_is_named(file, tmp_path):
         (("--years", "2018"), "exclude each other"),
         (("--clusters", "21"), "20 series are too few for 21 clusters"),
         (("--json", "{tmp}"), "is a folder"),
+        (("--json", "{tmp}/series.npz/rows.json"), "cannot write"),
+        (("--out", "{tmp}/series.npz"), "cannot write"),
+        (("--sample-pixels", "5", "--workers", "2"), "--sample-pixels, --workers: nothing to do with --data"),
         (("--config", "{tmp}/none.toml"), "none.toml"),
     ],
 )
@@ -258,6 +262,7 @@ def test_options_that_cannot_be_used_are_one_message(file, tmp_path, monkeypatch
     assert code == 1
     assert named in said
     assert "Traceback" not in said
+    assert "accuracy" not in said  # before anything is trained
 
 
 def test_a_damaged_ledger_is_named(fakes, file, tmp_path, monkeypatch, capsys):

@@ -192,3 +192,13 @@ def test_series_without_gaps_come_back_as_they_are_and_no_series_at_all_are_none
     for fill in FILLERS.values():
         np.testing.assert_array_equal(fill(series, np.zeros(1)), series)
         assert fill(series[:0], np.zeros(1)).shape == (0, 46, 1)
+
+
+def test_a_channel_that_would_lose_its_last_observation_is_not_hidden():
+    series = np.full((20, 6, 2), np.nan, np.float32)
+    series[:, :, 0] = 1
+    series[3, 2, 1] = 5
+    for seed in range(20):
+        hidden = Hidden.of(series, 0.9, np.random.default_rng(seed))
+        assert hidden.given[3, 2, 1] == 5
+        assert np.isnan(hidden.given[:, :, 0]).sum() > 50
