@@ -96,6 +96,8 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
         Raises ValueError on parameters or data that cannot be used, TrainingDiverged where no restart helped.
         """
         check_parameters(self.get_params())
+        if population is not None and not callable(population):
+            raise ValueError("population must be a function that gives all parts anew at every call")
         device = choose_device(self.device)
         # What is stored about X is set after training, so that a training that failed leaves nothing half learned.
         series = as_series(check_array(X, estimator=self, dtype="numeric", ensure_all_finite=False, allow_nd=True))

@@ -107,6 +107,8 @@ def set_attributes(estimator: "SeriesClustering", description: Mapping[str, Any]
     history, kinds = description["history"], {"pretraining": dict, "updates": list, "events": list}
     if not isinstance(history, dict) or any(not isinstance(history.get(name), kind) for name, kind in kinds.items()):
         raise ValueError("history must hold pretraining, updates and events")
+    if not all(isinstance(entry, dict) for name in ("updates", "events") for entry in history[name]):
+        raise ValueError("updates and events of the history must be JSON objects")
     if not isinstance(description["snapshots"], bool):
         raise ValueError(f"snapshots is {description['snapshots']!r}; it must be true or false")
     estimator.history_ = history

@@ -58,7 +58,9 @@ def _population_sizes(model: JointModel, population: Population) -> Tensor:
         sizes += model(x.to(sizes.device), m.to(sizes.device)).q.sum(0, dtype=torch.float64)
         n_series += len(x)
     if n_series == 0:
-        raise ValueError("the population, over which cluster sizes are summed, gave no series with an observation")
+        raise ValueError(
+            "the population, over which cluster sizes are summed, gave no series with an observation; it is called anew at every target update"
+        )
     return sizes
 
 

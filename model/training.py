@@ -22,6 +22,7 @@ from model.training_options import TrainingOptions
 log = logging.getLogger(__name__)
 
 LOSSES = ("rec", "pre", "clu", "dis", "gen")
+NEGLIGIBLE_LOSS = 1e-8  # L_pre that constant series leave: three times of it mean nothing
 DIVERGED = 3.0  # L_pre over the training set above this many times its best
 PREDICTION_DIVERGED = "prediction loss diverged"
 NOT_FINITE = "loss not finite"
@@ -165,7 +166,8 @@ class JointTraining:
     def _update_target(self, before: Survey | None) -> Survey:
         """Survey the training set for a new P, note the state of training, and leave a state that has diverged."""
         survey = self._survey()
-        if not survey.prediction_loss <= DIVERGED * self._best_prediction_loss:  # also where it is NaN
+        bound = DIVERGED * max(self._best_prediction_loss, NEGLIGIBLE_LOSS)
+        if not survey.prediction_loss <= bound:  # also where it is NaN
             self._return_to(self._best, PREDICTION_DIVERGED, survey.prediction_loss)
             survey = self._survey()
         self._last_good = self._state()
@@ -275,8 +277,8 @@ class JointTraining:
         if sum(event["event"] == NOT_FINITE for event in self.events) > MAX_NOT_FINITE:
             raise TrainingDiverged(
                 f"the loss was not finite {MAX_NOT_FINITE + 1} times, last at iteration {self.n_iter}, although every "
-                'return to an earlier state halved the learning rates; try preset="stable", w_gen=0 or a '
-                f"learning_rate below {self.options.learning_rate:g}"
+                f"return to an earlier state halved the learning rates; try a learning_rate below "
+                f"{self.options.learning_rate:g}, a smaller clip_norm or, for the joint method, w_gen=0"
             )
 
     def _return_to(self, state: Tensors, reason: str, prediction_loss: float | None = None) -> None:

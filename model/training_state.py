@@ -49,9 +49,11 @@ def _plain(value: Any) -> Any:
 
 
 class TrainingFolder:
-    """Where the states of one training, as `describe` describes it, are kept."""
+    """Where the states of one training, as `describe` describes it, are kept; ValueError where a file lies there."""
 
     def __init__(self, folder: Path, training: Mapping[str, Any]) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder} is no folder: give another checkpoint folder")
         self._folder, self._training = folder, dict(training)
         self._n_lines: int | None = None  # of history.jsonl, once this process has written it
 

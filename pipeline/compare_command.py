@@ -17,7 +17,13 @@ Seeds = Annotated[int, typer.Option(min=1, help="Every method is trained with th
 File = Annotated[
     Path | None, typer.Option("--config", help="TOML configuration; {year} in its name stands for the year.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder of all outputs; the tables go to OUT/REGION/comparison/.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of all outputs; the tables go to OUT/REGION/comparison/, with --data to OUT/FILE/comparison/ and "
+        "only where --out is given."
+    ),
+]
 Methods = Annotated[
     list[str] | None,
     typer.Option(
@@ -68,9 +74,10 @@ def compare(
 
     reporter = Terminal()
     chosen = choose_methods(key.strip() for keys in methods or () for key in keys.split(",") if key.strip())
-    if json_file is not None and json_file.is_dir():
-        raise UserError(f"--json {json_file} is a folder: name a file.")
     if json_file is not None:
+        # the file is put in its place by renaming, which would take that of /dev/null or /dev/stdout, too
+        if json_file.is_symlink() or (json_file.exists() and not json_file.is_file()):
+            raise UserError(f"--json {json_file} is a folder, a link or a device: name a file.")
         check_writable(json_file)
     all_years = [*(years or ()), *(more or ())]
     if data is None and not all_years and config is not None and "{year}" in str(config):

@@ -180,6 +180,9 @@ class DataContest(Contest):
         gaps = float(np.isnan(self.series).mean())
         channels = "1 channel" if n_channels == 1 else f"{n_channels} channels"
         said = [f"{self.about['data']}: {n:,} series, {n_dates} dates, {channels}, {100 * gaps:.1f} % missing"]
+        low, high = (limit(self.series, axis=(0, 1)) for limit in (np.nanmin, np.nanmax))  # tells of a fill value left
+        ranges = zip(self.channels, low, high, strict=True)
+        said.append("observed values: " + "; ".join(f"{name} from {a:.6g} to {b:.6g}" for name, a, b in ranges))
         said += [f"{len(self.classes)} classes: {', '.join(self.classes)}"]
         if self._data.left_out:
             said.append(f"left out: {self._data.left_out} series without any observation")

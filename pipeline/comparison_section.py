@@ -70,6 +70,8 @@ def comparison_section(config: Config) -> str | None:
 def _read(path: Path) -> list[Row] | None:
     try:
         rows: list[Row] = json.loads(path.read_text())
+        if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+            raise ValueError("it holds no list of rows")
     except FileNotFoundError:
         return None
     except ValueError as error:

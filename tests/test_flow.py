@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
     make_country(folder / "country")
     (folder / "small.toml").write_text(
         f'[region]\nname = "small"\noutline = "{folder}/country/outline.geojson"\n[ingest]\nshard = 16\nchunk = 8\n'
-        "[training]\niterations = 20\npretrain_epochs = 20\nbatch_size = 200\n"
+        "[training]\niterations = 20\nwarm_up = 30\npretrain_epochs = 20\nbatch_size = 200\n"
     )
     return folder
 

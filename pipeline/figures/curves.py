@@ -10,8 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from pipeline.figures.latent import Snapshots, classes_of
-from pipeline.figures.style import GREY, label_months, plain, png, sheet
-from pipeline.figures.style import colours as default_colours
+from pipeline.figures.style import GREY, class_colours, label_months, plain, png, sheet
 
 _OBSERVED: Final[dict[str, Any]] = {"linestyle": "", "marker": "o", "markersize": 3, "color": "black"}
 _GENERATED: Final[dict[str, Any]] = {
@@ -53,7 +52,7 @@ def imputation(
         columns: most snapshots shown, spread evenly; the first and the last are always there.
 
     Raises:
-        ValueError: X or classes do not belong to the snapshots, or no watched curve has a class.
+        ValueError: X, classes, dates, colours or the channel do not fit, or no watched curve has a class.
 
     In a notebook, after `estimator.fit(X)`, with known classes y or with `estimator.labels_`:
 
@@ -77,7 +76,10 @@ def draw_imputation(
     columns: int = 4,
 ) -> Figure:
     """The figure of `imputation`."""
-    observed, curves = _observed(snapshots, X)[..., channel], snapshots["curves"][..., channel]
+    palette = class_colours(names, colours)
+    observed, curves = _observed(snapshots, X), snapshots["curves"]
+    _check_shown(curves, channel, dates)
+    observed, curves = observed[..., channel], curves[..., channel]
     given = classes_of(snapshots["curve_rows"], classes)
     if labels is not None:
         given = np.where(classes_of(snapshots["curve_rows"], labels) == given, given, -1)
@@ -85,7 +87,6 @@ def draw_imputation(
     if not picks:
         raise ValueError(f"none of the {len(given)} watched curves has a class from 0 to {len(names) - 1}")
     when = np.arange(1, observed.shape[1] + 1) if dates is None else dates.astype("datetime64[D]").astype(object)
-    palette = colours or default_colours(len(names))
     chosen = np.unique(np.linspace(0, len(curves) - 1, min(columns, len(curves))).round().astype(int))
     figure = sheet(9, 2.1 * len(picks) + 0.8)
     grid = figure.subplots(len(picks), len(chosen), squeeze=False, sharex=True, sharey=True)
@@ -134,6 +135,14 @@ def _observed(snapshots: Snapshots, X: ArrayLike) -> np.ndarray:
         )
     found: np.ndarray = series[rows]
     return found
+
+
+def _check_shown(curves: np.ndarray, channel: int, dates: np.ndarray | None) -> None:
+    n_dates, n_channels = curves.shape[2:]
+    if not 0 <= channel < n_channels:
+        raise ValueError(f"channel is {channel}; the series have {n_channels}, counted from 0")
+    if dates is not None and len(dates) != n_dates:
+        raise ValueError(f"dates has {len(dates)} entries; the series have {n_dates} dates")
 
 
 def _median_gaps(observed: np.ndarray, member: np.ndarray) -> int | None:

@@ -9,8 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.figures.style import GREY, plain, png, sheet
-from pipeline.figures.style import colours as default_colours
+from pipeline.figures.style import GREY, class_colours, plain, png, sheet
 
 Snapshots = Mapping[str, np.ndarray]  # `history_["snapshots"]` of an estimator
 
@@ -64,7 +63,8 @@ def embedding(
         per_class: most points of a class.
 
     Raises:
-        ValueError: classes do not belong to the X of the snapshots, or no watched series has a class.
+        ValueError: classes do not belong to the X of the snapshots, colours are too few, or no watched series has a
+            class.
 
     In a notebook, after `estimator.fit(X)`, with known classes y or with `estimator.labels_`:
 
@@ -83,11 +83,11 @@ def draw_embedding(
     per_class: int = 500,
 ) -> Figure:
     """The figure of `embedding`."""
+    palette = np.array(class_colours(names, colours))
     given = classes_of(snapshots["rows"], classes)
     shown = _first_of_each(given, len(names), per_class)
     if not len(shown):
         raise ValueError(f"none of the {len(given)} watched series has a class from 0 to {len(names) - 1}")
-    palette = np.array(colours or default_colours(len(names)))
     plane = principal_plane(snapshots["embedding"][:, shown])
     n_panels = len(plane.points)
     n_columns = 2 if n_panels == 4 else min(_COLUMNS, n_panels)

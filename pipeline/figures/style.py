@@ -1,6 +1,7 @@
 """What all pictures share: colours that are safe for colour-blind readers (Okabe and Ito), frames, PNG bytes."""
 
 import io
+from collections.abc import Sequence
 from typing import Any, Final
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +18,15 @@ DPI: Final = 130
 def colours(n_clusters: int) -> list[str]:
     """A colour for every label."""
     return [(WINTER, SUMMER, *MORE)[k % 8] for k in range(n_clusters)]
+
+
+def class_colours(names: Sequence[str], given: Sequence[str] | None) -> list[str]:
+    """The colours given for classes, or those of labels. ValueError without any class, or with too few colours."""
+    if not len(names):
+        raise ValueError('names is empty: name the classes, as in ["winter", "summer"]')
+    if given is not None and len(given) < len(names):
+        raise ValueError(f"colours has {len(given)} entries for {len(names)} classes: give one a class, or none")
+    return colours(len(names)) if given is None else list(given)
 
 
 def sheet(width: float, height: float) -> Figure:

@@ -197,6 +197,7 @@ def edit(saved, change):
         (lambda d: d["cluster_profiles"][0][0].__setitem__(0, 1e300), "cluster_profiles holds numbers"),
         (lambda d: d.update(history=[]), "history must hold"),
         (lambda d: d["history"].update(updates=None), "history must hold"),
+        (lambda d: d["history"].update(updates=[1]), "must be JSON objects"),
         (lambda d: d.update(snapshots="yes"), "snapshots is 'yes'"),
         (lambda d: d.update(about=[]), "about must be a JSON object"),
         (lambda d: d.update(feature_names=["a"]), "feature_names must be 8 strings"),

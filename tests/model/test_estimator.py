@@ -349,6 +349,8 @@ def test_cluster_sizes_of_the_target_are_summed_over_the_population(fitted):
     assert np.abs(other.cluster_centers_ - model.cluster_centers_).max() > 0.01
     with pytest.raises(ValueError, match=r"part of the population has shape \(80, 11\); X has 12 dates, 1 channels"):
         JointClustering(**SMALL).fit(X, population=lambda: iter([X[:, 1:]]))
+    with pytest.raises(ValueError, match="population must be a function"):
+        JointClustering(**SMALL).fit(X, population=[X])
 
 
 @pytest.mark.parametrize(

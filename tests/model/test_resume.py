@@ -241,6 +241,12 @@ def test_another_population_is_refused(tmp_path):
         fit(tmp_path / "state", population=lambda: [data(70)])
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused_before_training(tmp_path):
+    (tmp_path / "state").write_text("")
+    with pytest.raises(ValueError, match="state is no folder"):
+        fit(tmp_path / "state")
+
+
 def test_a_damaged_state_is_refused_by_name(tmp_path):
     folder = tmp_path / "state"
     fit(folder)

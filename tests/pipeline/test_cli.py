@@ -26,7 +26,7 @@ def toml(country, tmp_path):
     path = tmp_path / "small.toml"
     path.write_text(
         f'year = 2018\n[region]\nname = "small"\noutline = "{country}/outline.geojson"\n[training]\niterations = 20\n'
-        "pretrain_epochs = 20\nbatch_size = 200\nw_gen = 0.0\n"
+        "warm_up = 30\npretrain_epochs = 20\nbatch_size = 200\nw_gen = 0.0\n"
     )
     return path
 
@@ -40,8 +40,8 @@ def test_help_fits_a_page_and_names_every_stage():
 
 
 NO_DEFAULT = {
-    "ingest.granules", "raster.folder", "raster.band_date", "raster.crs", "reference.path", "training.w_gen",
-    "cluster.scheduler",
+    "ingest.granules", "raster.folder", "raster.band_date", "raster.crs", "reference.path", "cluster.scheduler",
+    *(f"training.{key}" for key in ("start", "adversarial_interval", "w_clu", "w_gen", "learning_rate", "clip_norm")),
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -263,6 +264,26 @@ def test_options_that_cannot_be_used_are_one_message(file, tmp_path, monkeypatch
     assert named in said
     assert "Traceback" not in said
     assert "accuracy" not in said  # before anything is trained
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_is_no_file_of_its_own_is_not_replaced_by_rows(file, tmp_path, monkeypatch, capsys, kind):
+    place = tmp_path / "place"
+    os.mkfifo(place) if kind == "pipe" else place.symlink_to(file)
+    before = place.lstat()
+    code, said = sitscube(monkeypatch, capsys, "compare", "--data", file, "--json", place)
+    assert code == 1
+    assert f"{place} is a folder, a link or a device" in said
+    assert place.lstat() == before
+
+
+def test_what_was_read_is_said_with_its_range(file, tmp_path, monkeypatch, capsys):
+    X, y = early_and_late()
+    X[4, 7] = -9999
+    np.savez(file, X=X, y=y)
+    _, said = sitscube(monkeypatch, capsys, "compare", "--data", file, "--methods", "kmeans-mean", "--seeds", 1)
+    assert "series.npz: 20 series, 8 dates, 1 channel, 12.5 % missing" in said
+    assert "observed values: channel 0 from -9999 to 10" in said
 
 
 def test_a_damaged_ledger_is_named(fakes, file, tmp_path, monkeypatch, capsys):

@@ -111,5 +111,19 @@ def test_data_that_do_not_belong_to_the_snapshots_are_refused(X, classes, messag
         figures.imputation(make_snapshots(), X, classes, ["one"])
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"channel": 1}, "channel is 1; the series have 1"),
+        ({"dates": DATES[:4]}, "dates has 4 entries; the series have 5"),
+        ({"colours": ["red"]}, "colours has 1 entries for 2 classes"),
+        ({"names": []}, "names is empty"),
+    ],
+)
+def test_what_does_not_fit_is_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        figures.imputation(make_snapshots(), series(), np.zeros(12, int), **({"names": ["a", "b"]} | given))
+
+
 def test_it_is_a_picture():
     assert figures.imputation(make_snapshots(), series(), np.arange(12) % 2, ["a", "b"]).startswith(b"\x89PNG")

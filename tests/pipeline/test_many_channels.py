@@ -251,7 +251,7 @@ def test_observed_numbers_are_untouched_however_fine_their_steps(tmp_path, codin
     config = config_of(
         tmp_path / "in", tmp_path / "out", reference__path=None, raster__files=("x_%Y%m.tif",),
         raster__channels=({"name": "v"} | coding,), ingest__grid="epsg32632-100m", ingest__shard=128,
-        training__pretrain_epochs=1, training__iterations=1, training__sample_pixels=50,
+        training__warm_up=1, training__iterations=1, training__sample_pixels=50,
     )  # fmt: skip
     for stage in (ingest, prepare, train, infer):
         stage(config)

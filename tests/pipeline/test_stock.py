@@ -302,7 +302,7 @@ def test_a_bad_file_more_changes_no_number_and_is_named(config):
 
 
 def report_of(config: Config) -> str:
-    config = config_of(config.granules.parent, config.out, training__iterations=1, training__pretrain_epochs=1)
+    config = config_of(config.granules.parent, config.out, training__iterations=1, training__warm_up=1)
     run(config, InProcess(), Silent())
     return html.unescape((config.report / "index.html").read_text())
 

@@ -100,7 +100,7 @@ def test_a_killed_training_goes_on_at_its_last_target_update_and_ends_with_the_s
     assert json.loads(lines[-1])["phase"] == "joint"
     assert train(config, reporter=reporter).fresh
     assert [said for said in reporter.said if "goes on" in said] == ["training goes on at iteration 10"]
-    assert reporter.steps == reporter.total == 40 + 30
+    assert reporter.steps == reporter.total == 60 + 30
     assert_same_model(config.model, finished.model)
     assert not state_folder(config).exists()
     assert not train(config).fresh
