@@ -59,7 +59,8 @@ def _population_sizes(model: JointModel, population: Population) -> Tensor:
         n_series += len(x)
     if n_series == 0:
         raise ValueError(
-            "the population, over which cluster sizes are summed, gave no series with an observation; it is called anew at every target update"
+            "the population, over which cluster sizes are summed, gave no series with an observation; "
+            "it is called anew at every target update"
         )
     return sizes
 
