@@ -336,7 +336,7 @@ def test_moments_of_the_discriminator_return_with_its_weights():
 def test_losses_that_are_never_finite_end_in_an_error():
     run = training(n_iter=100)
     run._iterate = lambda rows, survey: None
-    with pytest.raises(TrainingDiverged, match="11 times.*learning_rate below 0.01"):
+    with pytest.raises(TrainingDiverged, match=r"11 times.*learning_rate below 0\.01"):
         run.run()
     assert run.n_iter == 11
 
