@@ -267,7 +267,10 @@ class Training(_Section):
     batch_size: Count = 1000
     target_interval: Count = Field(140, description="iterations between two updates of the target distribution")
     pretrain_epochs: Count = Field(100, description="of the autoencoder alone, where training starts as the paper's")
-    warm_up: Count = Field(1000, description="iterations of the generator alone, where it starts from components")
+    hidden_size: Count = Field(
+        16, description="units H of the generator; with the paper's 5 it fills no better than linear interpolation"
+    )
+    warm_up: Count = Field(2000, description="iterations of the generator alone, where it starts from components")
     sample_pixels: Count = Field(20_000, description="pixels drawn for training, spread evenly over the mapped cells")
     target: Literal["sample", "all"] = Field(
         "sample", description="pixels whose assignments make the cluster sizes f_j: those drawn, or all to train on"

@@ -143,6 +143,7 @@ def make_estimator(config: Config) -> JointClustering:
         target_interval=training.target_interval,
         pretrain_epochs=training.pretrain_epochs,
         warm_up=training.warm_up,
+        hidden_size=training.hidden_size,
         preset=training.preset,
         start=training.start,
         adversarial_interval=training.adversarial_interval,
