@@ -18,7 +18,7 @@ class JointClustering(EmbeddedClustering):
     ========  ============  =====  =====  =============  ===========================  ====================  =========
     "paper"   "paper"       1      1      0.01           0.01                         1                     10
     "stable"  "paper"       1      0.1    0.01           0.001                        1                     1
-    "robust"  "components"  0.1    0.1    0.001          0.001                        5                     1
+    "robust"  "components"  0.1    0.1    0.001          0.001                        20                    1
     ========  ============  =====  =====  =============  ===========================  ====================  =========
 
     "paper" is the published method, and the default; "robust" is what to use: better, and nearly the same for every

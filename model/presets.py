@@ -19,7 +19,7 @@ ROBUST: dict[str, Any] = STABLE | {
     "start": "components",
     "w_clu": 0.1,
     "learning_rate": 0.001,
-    "adversarial_interval": 5,
+    "adversarial_interval": 20,
 }
 PRESETS = {"paper": PAPER, "stable": STABLE, "robust": ROBUST}
 
