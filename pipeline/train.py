@@ -49,7 +49,10 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
     group = stores.require(config.cube, "prepare", "prepare")
-    mark = fingerprint(STAGE, VERSION, stores.stage_fingerprint(group, "prepare"), config.training, config.seed)
+    options = with_preset(make_estimator(config).get_params())  # what a preset stands for may change with the software
+    mark = fingerprint(
+        STAGE, VERSION, stores.stage_fingerprint(group, "prepare"), config.training, config.seed, options
+    )
     folder = config.model
     record = read_record(folder)
     if record is not None and record["fingerprint"] == mark:
