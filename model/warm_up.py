@@ -11,6 +11,7 @@ from model.batches import Batches
 from model.losses import prediction_loss
 from model.networks import Generator
 from model.pretraining import CHECK_STEPS, MAX_RESTARTS, NEGLIGIBLE, WORSE, Progress, TrainingDiverged
+from model.series import channel_mean
 from model.survey import CHUNK
 
 log = logging.getLogger(__name__)
@@ -103,8 +104,7 @@ def _runs(n_series: int, n_times: int, rng: torch.Generator) -> Tensor:
 
 def _mean_loss(x: Tensor, m: Tensor) -> float:
     """L_pre of predicting the mean of each channel everywhere."""
-    mean = (x.sum((0, 1)) / m.sum((0, 1)).clamp_min(1)).expand_as(x)
-    return float(prediction_loss(x, mean, m))
+    return float(prediction_loss(x, channel_mean(x, m).expand_as(x), m))
 
 
 @torch.no_grad()

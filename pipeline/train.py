@@ -49,7 +49,8 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
     group = stores.require(config.cube, "prepare", "prepare")
-    options = with_preset(make_estimator(config).get_params())  # what a preset stands for may change with the software
+    estimator = make_estimator(config)
+    options = with_preset(estimator.get_params())  # what a preset stands for may change with the software
     mark = fingerprint(
         STAGE, VERSION, stores.stage_fingerprint(group, "prepare"), config.training, config.seed, options
     )
@@ -64,7 +65,6 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
     check_sample(config, min(n_cells, config.training.sample_pixels), n_times, n_channels)
     state = _begin_state(config, mark, reporter)
     sample = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter)
-    estimator = make_estimator(config)
     before = pretraining_steps(estimator.get_params())
     with reporter.track("train", before + config.training.iterations) as task:
         try:
@@ -85,7 +85,7 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
     facts = {
         "sampled_cells": len(sample.series),
         "iterations": estimator.n_iter_,
-        "options": with_preset(estimator.get_params()),
+        "options": options,
         "peaks": [int(peak) for peak in estimator.cluster_peaks_],
         "simulated": layout.attributes(group)["simulated"],
     }
