@@ -5,7 +5,7 @@ YEAR ?= 2018
 OUT ?= out
 BIN := .venv/bin
 
-.PHONY: run test test-slow lint clean
+.PHONY: run test test-slow lint bench-scale clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -25,6 +25,9 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench-scale: .venv/ready
+	$(BIN)/python benchmarks/scale.py $(BENCH)
 
 clean:
 	rm -rf .venv

@@ -24,9 +24,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import cross_val_predict
 
 from pipeline.calendar import DAYS_OF_YEAR, composite_dates, period_of
+from pipeline.cluster import open_executor
 from pipeline.config import Config, load_config
-from pipeline.executor import open_executor
 from pipeline.grid import read_outline
+from pipeline.sections import Cluster
 from pipeline.simulate import simulate
 from pipeline.sources.choice import open_source
 from pipeline.sources.sinusoidal import SINUSOIDAL
@@ -190,7 +191,7 @@ def main() -> None:
         for year in given.years:
             config = load_config(year=year, out=given.out or Path(temporary))
             start = time.perf_counter()
-            with open_executor("local", 2) as (executor, _):
+            with open_executor(Cluster(scheduler="local", workers=2)) as (executor, _):
                 fresh = simulate(config, executor).fresh
             seconds = round(time.perf_counter() - start, 1) if fresh else None
             results.append({**measure(config, given.sample, given.joint), "simulated in seconds": seconds})

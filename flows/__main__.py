@@ -20,7 +20,7 @@ def main() -> int:
     """Run the flow with what the command line gives; the exit status is 0 only if it completed."""
     parser = argparse.ArgumentParser(prog="python -m flows", description="Map one year, as a Prefect flow.")
     parser.add_argument("--year", type=int, help="year of the observations")
-    parser.add_argument("--out", type=Path, help="folder of all outputs")
+    parser.add_argument("--out", help="folder of all outputs, or a URL such as s3://bucket/prefix")
     parser.add_argument("--config", type=Path, dest="config_file", help="TOML configuration")
     parser.add_argument("--granules", type=Path, help="folder of VNP15A2H granules; without it Italy is simulated")
     parser.add_argument("--reference", type=Path, help="EUCROPMAP GeoTIFF to compare with")

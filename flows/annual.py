@@ -10,7 +10,9 @@ from prefect.states import Completed, Failed, State
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
 from pipeline.evaluate import accuracy_lines, read_accuracy
-from pipeline.executor import Executor, open_executor
+from pipeline import lock
+from pipeline.cluster import open_executor
+from pipeline.executor import Executor
 from pipeline.progress import Log
 from pipeline.run import planned, run_stage
 
@@ -28,7 +30,7 @@ def stage_task(name: str, config: Config, executor: Executor) -> State[Any]:
 @flow(name="annual_map", persist_result=False)
 def annual_map(
     year: int | None = None,
-    out: Path | None = None,
+    out: str | None = None,
     config_file: Path | None = None,
     granules: Path | None = None,
     reference: Path | None = None,
@@ -40,7 +42,7 @@ def annual_map(
 
     Args:
         year: of the observations; like every parameter, what is left out comes from the configuration.
-        out: folder of all outputs.
+        out: folder of all outputs, or a URL such as s3://bucket/prefix.
         config_file: TOML configuration.
         granules: folder of VNP15A2H granules; without it Italy is simulated.
         reference: EUCROPMAP GeoTIFF to compare with.
@@ -54,7 +56,9 @@ def annual_map(
             config_file, year=year, out=out, ingest__granules=granules, reference__path=reference,
             training__iterations=iterations, cluster__scheduler=scheduler, cluster__workers=workers,
         )  # fmt: skip
-        with open_executor(config.cluster.scheduler or "local", config.cluster.workers) as (executor, dashboard):
+        cluster = config.cluster.model_copy(update={"scheduler": config.cluster.scheduler or "local"})
+        command = f"annual_map {config.year}"
+        with lock.hold(config.year_folder, command), open_executor(cluster) as (executor, dashboard):
             logger.info("Dask dashboard: %s", dashboard)
             written: dict[str, Any] = {}
             for name in planned(config):

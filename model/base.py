@@ -12,28 +12,21 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import validate_data
 from torch import Tensor
+from torch.nn.functional import pad
 
 from model import checkpoint as files
+from model.inference import DateInference, Inference
 from model.options import check_parameters, choose_device, drawn_seed, plain_parameters
 from model.pretraining import Progress
 from model.profiles import cluster_profiles, seasonal_order
-from model.series import ChannelScaler, FloatArray, as_series, observed_and_zeroed
+from model.series import ChannelScaler, FloatArray, as_series, observed_and_zeroed, select
 from model.series_model import Outcome, SeriesModel
 
 NO_LABEL = -1
-BATCH_MULTIPLE = 16  # batches are padded to it: columns left over from full vectors are rounded differently
-BATCH_SIZE = 8192  # series in one forward pass: large against the cost of a call, small against the caches
+BATCH_MULTIPLE = 32  # batches are padded to it: columns left over from full vectors are rounded differently
+BATCH_SIZE = 4096  # series in one forward pass: large against the cost of a call, small against the caches
 
 Population = Callable[[], Iterator[tuple[Tensor, Tensor]]]
-
-
-class Inference(NamedTuple):
-    """Everything a trained model says about n series; series without any observation hold -1 and NaN."""
-
-    labels: NDArray[np.int64]  # (n,)
-    proba: FloatArray  # (n, K) q, rows summing to 1; 0 and 1 where the method assigns by k-means
-    filled: FloatArray  # (n, T, C) data units, observed cells bit for bit as given
-    spread: FloatArray  # (n, T, C) |e_fwd - e_bwd| in data units: how much the two directions disagree
 
 
 class Trained(NamedTuple):
@@ -115,7 +108,7 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
             None if population is None else _scaled_parts(population, scaler, series.shape[1:], device),
         )
         validate_data(self, X, skip_check_array=True)  # n_features_in_, feature_names_in_
-        self.model_, self.scaler_, self.n_iter_ = trained.model, scaler, trained.n_iter
+        self.model_, self.scaler_, self.n_iter_ = trained.model.eval(), scaler, trained.n_iter
         self.about_: dict[str, Any] = {}
         self.n_times_, self.n_channels_ = series.shape[1:]
         order = self._order_clusters(series[usable], trained.labels)
@@ -144,6 +137,7 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
 
     # ---- using a trained model
 
+    @torch.inference_mode()
     def infer(self, X: Any, batch_size: int = BATCH_SIZE) -> Inference:
         """Labels, probabilities, filled series and spread of X (n, T) or (n, T, C) in one pass.
 
@@ -159,14 +153,37 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
             np.full(series.shape, np.nan, np.float32),
             np.full(series.shape, np.nan, np.float32),
         )
-        for rows, outcome in self._outcomes(series, batch_size):
-            given = series[rows]
-            result.proba[rows] = outcome.q.cpu().numpy()
-            result.labels[rows] = outcome.q.argmax(1).cpu().numpy()
-            estimate = self.scaler_.inverse(outcome.x_hat.cpu().numpy())
-            result.filled[rows] = np.where(np.isnan(given), estimate, given)
-            result.spread[rows] = outcome.spread.cpu().numpy() * self.scaler_.span
+        for rows, dates, found in self._in_batches(series, batch_size):
+            result.proba[rows] = found.q.cpu().numpy()
+            result.labels[rows] = found.q.argmax(1).cpu().numpy()
+            filled = select(~dates.isnan(), dates, found.estimates().cpu())
+            result.filled[rows] = filled.permute(2, 0, 1).numpy()
+            result.spread[rows] = found.spread().cpu().permute(2, 0, 1).numpy()
         return result
+
+    @torch.inference_mode()
+    def infer_dates(self, dates: Tensor) -> DateInference:
+        """The forward pass over n series as stores hold them, one date after the other, in one batch.
+
+        `dates` is float32 (T, C, n), data units, NaN = missing, on any device; what is computed lies on the model's.
+        Memory is in proportion to n. Series without any observation get what the weights alone say, which is for the
+        caller to set aside. Results of a series do not depend on the others. ValueError on other dates or channels.
+        """
+        self._check_fitted()
+        expected = (self.n_times_, self.n_channels_)
+        if dates.ndim != 3 or tuple(dates.shape[:2]) != expected or dates.dtype != torch.float32:
+            raise ValueError(
+                f"dates is {dates.dtype} {tuple(dates.shape)}; this model takes torch.float32 (T, C, n) with "
+                f"T = {expected[0]}, C = {expected[1]}"
+            )
+        n_series = dates.shape[2]
+        lacking = -n_series % BATCH_MULTIPLE if n_series else BATCH_MULTIPLE
+        minimum, span = self.scaler_.by_channel(self.model_.centres.device)
+        dates = dates.to(span.device, non_blocking=True)
+        padded = pad(dates, (0, lacking), value=np.nan) if lacking else dates
+        x = padded.sub(minimum).div_(span).permute(2, 0, 1)
+        outcome = self.model_(x, ~x.isnan())
+        return DateInference(Outcome(*(part[:n_series] for part in outcome)), minimum, span)
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Labels (n,): the cluster with the largest q; -1 for a series without any observation."""
@@ -180,21 +197,19 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
         """Embedding z (n, E); NaN for a series without any observation."""
         series = self._check_series(X)
         embedding = np.full((len(series), self._n_features_out), np.nan, np.float32)
-        for rows, outcome in self._outcomes(series, BATCH_SIZE):
-            embedding[rows] = outcome.z.cpu().numpy()
+        for rows, _, found in self._in_batches(series, BATCH_SIZE):
+            embedding[rows] = found.z.cpu().numpy()
         return embedding
 
-    def _outcomes(self, series: FloatArray, batch_size: int) -> Iterator[tuple[NDArray[np.int64], Outcome]]:
-        """Row numbers and forward pass of every batch of series that have an observation."""
+    def _in_batches(
+        self, series: FloatArray, batch_size: int
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor, DateInference]]:
+        """Row numbers, series (T, C, n) and forward pass of every batch of series (n, T, C) with an observation."""
         usable = np.flatnonzero(~np.isnan(series).all((1, 2)))
-        device = self.model_.centres.device
         for start in range(0, len(usable), batch_size):
             rows = usable[start : start + batch_size]
-            padded = np.full((-(-len(rows) // BATCH_MULTIPLE) * BATCH_MULTIPLE, *series.shape[1:]), np.nan, np.float32)
-            padded[: len(rows)] = self.scaler_.transform(series[rows])
-            with torch.inference_mode():
-                outcome = self.model_(*observed_and_zeroed(padded, device))
-                yield rows, Outcome(*(part[: len(rows)] for part in outcome))
+            dates = torch.from_numpy(np.ascontiguousarray(series[rows].transpose(1, 2, 0)))
+            yield rows, dates, self.infer_dates(dates)
 
     def _check_series(self, X: Any) -> FloatArray:
         self._check_fitted()

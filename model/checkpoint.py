@@ -68,7 +68,7 @@ def read(cls: type[Estimator], path: Path, device: str, expect: Mapping[str, Any
     estimator.model_ = cls._new_model(parameters, estimator.n_times_, estimator.n_channels_)
     _check_weights(path / WEIGHTS, weights, estimator.model_.state_dict())
     estimator.model_.load_state_dict(weights)
-    estimator.model_.to(target)
+    estimator.model_.to(target).eval()
     if description["snapshots"]:
         shape = (estimator.n_times_, estimator.n_channels_, estimator.model_.centres.shape[1])
         estimator.history_["snapshots"] = _read_snapshots(path / SNAPSHOTS, *shape)

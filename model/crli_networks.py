@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from model.gru import GRU
 from model.networks import Discriminator, Generator
+from model.series import select
 from model.series_model import Outcome, SeriesModel
 
 
@@ -59,9 +60,9 @@ class CRLIModel(SeriesModel):
         """x (B, T, C) scaled, any number where m (B, T, C) is false."""
         forward, backward = self.generator.estimates(x, m)
         x_hat = (forward + backward) / 2
-        x_tilde = torch.where(m, x, x_hat)
+        x_tilde = select(m, x, x_hat)
         z = self.autoencoder.encode(x_tilde)
-        return Outcome(x_tilde, (forward - backward).abs(), x_hat, z, nearest(z, self.centres))
+        return Outcome(x_tilde, forward, backward, x_hat, z, nearest(z, self.centres))
 
     def decoded_centres(self) -> Tensor:
         """The series (K, T, C), scaled, that the decoder makes of the centres."""

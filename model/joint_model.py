@@ -10,6 +10,7 @@ from model.assignment import soft_assignment
 from model.mean_filling import MeanFilling
 from model.networks import Autoencoder, Discriminator, Generator
 from model.presets import with_preset
+from model.series import select
 from model.series_model import Outcome, SeriesModel
 
 
@@ -47,9 +48,9 @@ class JointModel(SeriesModel):
         """x (B, T, C) scaled, any number where m (B, T, C) is false."""
         forward, backward = self.generator.estimates(x, m)
         x_hat = (forward + backward) / 2
-        x_tilde = torch.where(m, x, x_hat)
+        x_tilde = select(m, x, x_hat)
         z = self.autoencoder.encode(x_tilde.flatten(1))
-        return Outcome(x_tilde, (forward - backward).abs(), x_hat, z, soft_assignment(z, self.centres))
+        return Outcome(x_tilde, forward, backward, x_hat, z, soft_assignment(z, self.centres))
 
     def decoded_centres(self) -> Tensor:
         """The series (K, T, C), scaled, that the decoder makes of the centres."""

@@ -5,9 +5,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from model.estimation import estimates_by_date, weights_for_estimation
 from model.gru import GRU, xavier_per_gate
 from model.imputing_gru import imputing_gru
-from model.series import channel_mean
+from model.series import channel_mean, select
 
 
 def _linear(n_inputs: int, n_outputs: int, rng: torch.Generator | None) -> nn.Linear:
@@ -51,9 +52,16 @@ class Generator(nn.Module):
         self.bias_imp.copy_(channel_mean(x, m))
 
     def estimates(self, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-        """Estimates of the forward and of the backward direction, (B, T, C) as x and m are; m true = observed."""
+        """Estimates of the forward and of the backward direction, (B, T, C) as x and m are; m true = observed.
+
+        In evaluation mode and without gradient they come from `model.estimation`: twice as fast, other in rounding.
+        """
         series = x.permute(1, 2, 0)  # (T, C, B)
         observed = m.permute(1, 2, 0) != 0
+        if not self.training and not torch.is_grad_enabled():
+            given, known = select(observed, series, torch.zeros_like(series)), observed.to(series.dtype)
+            forward, backward = (self._estimates_of_one(given, known, direction) for direction in range(2))
+            return forward.permute(2, 0, 1), backward.permute(2, 0, 1)
         both = imputing_gru(
             torch.cat((series, series.flip(0)), 1),  # (T, 2C, B)
             torch.cat((observed, observed.flip(0)), 1),
@@ -71,6 +79,11 @@ class Generator(nn.Module):
         """X_hat (B, T, C), the mean of both directions; values of x where m is 0 have no influence."""
         forward, backward = self.estimates(x, m)
         return (forward + backward) / 2
+
+    def _estimates_of_one(self, series: Tensor, observed: Tensor, direction: int) -> Tensor:
+        hidden = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        weights = weights_for_estimation(*(p[direction] for p in (self.weight_imp, self.bias_imp, *hidden)))
+        return estimates_by_date(series, observed, weights, backward=direction == 1)
 
     @staticmethod
     def _both(weight: Tensor, n_gates: int) -> Tensor:

@@ -10,10 +10,16 @@ class Outcome(NamedTuple):
     """One forward pass over series (B, T, C), without the discriminator."""
 
     x_tilde: Tensor  # (B, T, C) observed values, and estimates where there are none
-    spread: Tensor  # (B, T, C) |e_fwd - e_bwd|
-    x_hat: Tensor  # (B, T, C)
+    forward: Tensor  # (B, T, C) e_fwd
+    backward: Tensor  # (B, T, C) e_bwd
+    x_hat: Tensor  # (B, T, C), their mean
     z: Tensor  # (B, E)
     q: Tensor  # (B, K) soft assignment (Eq 6); 1 for the nearest centre and 0 for the others where k-means assigns
+
+    @property
+    def spread(self) -> Tensor:
+        """|e_fwd - e_bwd| (B, T, C): how much the two directions disagree."""
+        return (self.forward - self.backward).abs()
 
 
 class SeriesModel(nn.Module):

@@ -48,13 +48,30 @@ def read_channels(cube: zarr.Group) -> tuple[Channel, ...]:
     return tuple(found)
 
 
+def whole_steps(channel: Channel) -> float | None:
+    """How many stored numbers make up one physical unit, where that is a whole number.
+
+    Stored numbers are divided by it: 0.29 is then the float nearest to 29/100, as it is for every reader.
+    """
+    steps = 1 / channel.scale
+    return float(round(steps)) if abs(steps - round(steps)) < 1e-9 * steps else None
+
+
+def filled_name(channel: Channel) -> str:
+    """Of the array with a channel's filled series."""
+    return f"{channel.name}_filled"
+
+
+def spread_names(channels: tuple[Channel, ...]) -> list[str]:
+    """Of the arrays that say how far the two directions of the network differ: "fill_spread" of the only channel."""
+    return ["fill_spread"] if len(channels) == 1 else [f"{channel.name}_fill_spread" for channel in channels]
+
+
 def to_physical(stored: np.ndarray, channel: Channel) -> np.ndarray:
     """Stored numbers as float32 in physical units, NaN where there is no observation."""
-    # divided where the step is one of 1/n: 0.29 is then the float nearest to 29/100, as it is for every reader
-    steps = 1 / channel.scale
-    exact = float(round(steps)) if abs(steps - round(steps)) < 1e-9 * steps else None
+    steps = whole_steps(channel)
     values = stored.astype(np.float32)
-    values = values / np.float32(exact) if exact else values * np.float32(channel.scale)
+    values = values / np.float32(steps) if steps else values * np.float32(channel.scale)
     values += np.float32(channel.offset)
     values[stored == channel.missing] = np.nan
     return values
@@ -64,7 +81,8 @@ def to_stored(values: np.ndarray, channel: Channel) -> np.ndarray:
     """Physical numbers as they are stored; what lies outside the valid range is clipped, NaN becomes missing."""
     known = ~np.isnan(values)
     stored = np.full(values.shape, channel.missing, channel.dtype)
-    number = (values[known].astype(np.float64) - channel.offset) / channel.scale
+    number = values[known].astype(np.float64) - channel.offset
+    number = number * steps if (steps := whole_steps(channel)) else number / channel.scale
     stored[known] = np.rint(number).clip(*channel.valid_range)
     return stored
 

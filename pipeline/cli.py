@@ -48,7 +48,7 @@ config_app = typer.Typer(help="Show the configuration.", no_args_is_help=True, r
 app.add_typer(config_app, name="config")
 
 Year = Annotated[int | None, typer.Option(help="Year of the observations.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of all outputs.")]
+Out = Annotated[str | None, typer.Option(help="Folder of all outputs, or a URL such as s3://bucket/prefix.")]
 File = Annotated[Path | None, typer.Option("--config", help="TOML configuration.")]
 Granules = Annotated[Path | None, typer.Option(help="Folder of VNP15A2H granules; without it Italy is simulated.")]
 Target = Annotated[Path | None, typer.Option("--granules", help="Folder to put them in; default: OUT/archive/.")]
@@ -65,20 +65,23 @@ Tol = Annotated[float | None, typer.Option(help="Training ends when fewer labels
 Seed = Annotated[int | None, typer.Option(help="Of sampling and training.")]
 Scheduler = Annotated[str | None, typer.Option(help="local, or the address of a Dask scheduler; default: in process.")]
 Workers = Annotated[int | None, typer.Option(help="Workers of the local cluster.")]
+Outputs = Annotated[
+    str | None, typer.Option(help="Arrays of map.zarr to write, such as label,confidence; default: all four.")
+]
 
 
 @app.command("run")
 def run_all(
     year: Year = None, out: Out = None, config: File = None, granules: Granules = None, reference: ReferenceMap = None,
     grid: GridName = None, qc: Qc = None, iterations: Iterations = None, sample_pixels: SamplePixels = None,
-    target: TargetOf = None, tol: Tol = None, w_gen: WGen = None, seed: Seed = None, scheduler: Scheduler = None,
-    workers: Workers = None,
+    target: TargetOf = None, tol: Tol = None, w_gen: WGen = None, seed: Seed = None, outputs: Outputs = None,
+    scheduler: Scheduler = None, workers: Workers = None,
 ) -> None:  # fmt: skip
     """Do the whole year: every stage in sequence."""
     settings = load_config(
         config, year=year, out=out, seed=seed, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
         reference__path=reference, training__iterations=iterations, training__sample_pixels=sample_pixels,
-        training__target=target, training__tol=tol, training__w_gen=w_gen,
+        training__target=target, training__tol=tol, training__w_gen=w_gen, inference__outputs=_listed(outputs),
         cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     _work(settings, None)
@@ -150,10 +153,14 @@ def train(
 
 @app.command()
 def infer(
-    year: Year = None, out: Out = None, config: File = None, scheduler: Scheduler = None, workers: Workers = None
-) -> None:
+    year: Year = None, out: Out = None, config: File = None, outputs: Outputs = None, scheduler: Scheduler = None,
+    workers: Workers = None,
+) -> None:  # fmt: skip
     """Label every mapped cell and fill its gaps: map.zarr."""
-    settings = load_config(config, year=year, out=out, cluster__scheduler=scheduler, cluster__workers=workers)
+    settings = load_config(
+        config, year=year, out=out, inference__outputs=_listed(outputs),
+        cluster__scheduler=scheduler, cluster__workers=workers,
+    )  # fmt: skip
     _work(settings, ["infer"])
 
 
@@ -206,14 +213,21 @@ def config_schema() -> None:
     sys.stdout.write(json.dumps(Config.model_json_schema(), indent=1) + "\n")
 
 
+def _listed(text: str | None) -> list[str] | None:
+    """The names in a list with commas."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _work(settings: Config, stages: list[str] | None) -> None:
     """Do the given stages, or all that the configuration plans, and say what was written."""
+    from pipeline import lock
+    from pipeline.cluster import open_executor
     from pipeline.evaluate import accuracy_lines, read_accuracy
-    from pipeline.executor import open_executor
     from pipeline.run import planned, run_stage
 
     reporter = Terminal()
-    with open_executor(settings.cluster.scheduler, settings.cluster.workers) as (executor, dashboard):
+    command = f"sitscube {stages[0] if stages else 'run'} --year {settings.year}"
+    with lock.hold(settings.year_folder, command), open_executor(settings.cluster) as (executor, dashboard):
         if dashboard:
             reporter.message(f"Dask dashboard: {dashboard}")
         results = [run_stage(name, settings, executor, reporter) for name in stages or planned(settings)]

@@ -8,12 +8,12 @@ import torch
 from pipeline.comparison_files import check_writable
 from pipeline.comparison_methods import Method
 from pipeline.comparison_runs import Contest, Ledger, Row, run_contest
-from pipeline.comparison_section import FOLDER, comparison_section
+from pipeline.comparison_section import comparison_section
 from pipeline.comparison_table import failures, write_files
 from pipeline.errors import UserError
 from pipeline.progress import Reporter
 
-__all__ = ["FOLDER", "check_failures", "compare", "comparison_section"]
+__all__ = ["check_failures", "compare", "comparison_section"]
 
 
 def compare(

@@ -18,7 +18,7 @@ File = Annotated[
     Path | None, typer.Option("--config", help="TOML configuration; {year} in its name stands for the year.")
 ]
 Out = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         help="Folder of all outputs; the tables go to OUT/REGION/comparison/, with --data to OUT/FILE/comparison/ and "
         "only where --out is given."
@@ -64,13 +64,13 @@ def compare(
     `sitscube compare --years 2018 2021 2022 --seeds 3` compares them on years of cubes, simulated unless configured
     otherwise; `sitscube compare --data FILE.npz --seeds 3 --json FILE` on series of your own.
     """
-    from pipeline.compare import FOLDER, check_failures
+    from pipeline.cluster import open_executor
+    from pipeline.compare import check_failures
     from pipeline.compare import compare as compare_contests
     from pipeline.comparison_files import check_writable, write_file
     from pipeline.comparison_methods import choose_methods
     from pipeline.comparison_runs import Contest
     from pipeline.comparison_table import as_json, markdown
-    from pipeline.executor import open_executor
 
     reporter = Terminal()
     chosen = choose_methods(key.strip() for keys in methods or () for key in keys.split(",") if key.strip())
@@ -99,14 +99,14 @@ def compare(
         contest = DataContest(data, settings, clusters, hide)
         for line in contest.lines():
             reporter.message(line)
-        folder = None if out is None else settings.out / data.stem / FOLDER
+        folder = None if out is None else settings.local_folder / data.stem / settings.comparison.name
         rows, fillings = compare_contests([contest], chosen, seeds, folder, reporter)
     else:
         from pipeline.compare_years import YearContest, load_years
 
         configs = load_years(config, all_years or [load_config(config).year], **overrides)
-        folder = configs[0].region_folder / FOLDER
-        with open_executor(configs[0].cluster.scheduler, configs[0].cluster.workers) as (executor, dashboard):
+        folder = configs[0].comparison
+        with open_executor(configs[0].cluster) as (executor, dashboard):
             if dashboard:
                 reporter.message(f"Dask dashboard: {dashboard}")
             contests: list[Contest] = [YearContest(one, hide, executor, reporter) for one in configs]

@@ -20,7 +20,8 @@ from pipeline.executor import Executor
 from pipeline.fingerprint import fingerprint
 from pipeline.grid import Shard
 from pipeline.imputation import Hidden
-from pipeline.infer import SEASON_NAMES
+from pipeline.locations import Location
+from pipeline.map_layers import SEASON_NAMES
 from pipeline.memory import check_sample
 from pipeline.prepare import count_cells
 from pipeline.progress import Reporter
@@ -148,7 +149,7 @@ class YearContest(Contest):
 
 
 def _count_shard(
-    shard: Shard, *, cube: Path, reference: Path, predict: Callable[[np.ndarray], np.ndarray], n_clusters: int
+    shard: Shard, *, cube: Location, reference: Location, predict: Callable[[np.ndarray], np.ndarray], n_clusters: int
 ) -> Confusion:
     torch.set_num_threads(1)  # also in workers of a cluster
     source = stores.open_to_read(cube)

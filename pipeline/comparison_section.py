@@ -26,7 +26,6 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.figures.style import png
 
-FOLDER: Final = "comparison"  # below the region's
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _SEED, _MEAN, _PAPER = "#0072B2", "#222222", "#D55E00"
 
@@ -37,7 +36,7 @@ def comparison_section(config: Config) -> str | None:
     Raises:
         UserError: a file of the comparison is damaged.
     """
-    folder = config.region_folder / FOLDER
+    folder = config.comparison
     rows, fillings = _read(folder / "runs.json"), _read(folder / "fillings.json")
     if rows is None or fillings is None:
         return None

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.errors import UserError
+from pipeline.locations import AnyLocation, Location
 from pipeline.sections import (
     AbsolutePath,
     Cluster,
@@ -35,7 +36,12 @@ class Config(BaseSettings):
     )
 
     year: int = Field(2018, ge=FIRST_YEAR, le=2100)
-    out: AbsolutePath = Field(Path("out"), description="folder of all outputs")
+    out: AnyLocation = Field(Path("out"), description="folder or URL (s3://bucket/prefix) of all outputs")
+    local: AbsolutePath | None = Field(
+        None,
+        description="folder on this machine for what has to lie on a disk: simulated and downloaded files, the state "
+        "of an unfinished training; none: out where that is a folder, else ./out",
+    )
     seed: int = Field(0, ge=0, description="of sampling and training")
     region: Region = Region()
     download: Download = Download()
@@ -86,59 +92,72 @@ class Config(BaseSettings):
         return self.raster.folder or self.granules
 
     @property
+    def local_folder(self) -> Path:
+        """Folder on this machine for what has to lie on a disk."""
+        if self.local is not None:
+            return self.local
+        return self.out if isinstance(self.out, Path) else Path("out").absolute()
+
+    @property
     def archive(self) -> Path:
         """Folder of downloaded granules where none is given."""
-        return self.out / "archive" / f"{self.download.product}.{self.download.version}" / str(self.year)
+        return self.local_folder / "archive" / f"{self.download.product}.{self.download.version}" / str(self.year)
 
     @property
     def simulated_granules(self) -> Path:
         """Folder of simulated granules."""
-        return self.out / "simulated" / "VNP15A2H" / str(self.year)
+        return self.local_folder / "simulated" / "VNP15A2H" / str(self.year)
 
     @property
     def reference_path(self) -> Path | None:
         """The reference crop map, if there is one."""
         if self.reference.path is None and self.simulated:
-            return self.out / "simulated" / "EUCROPMAP" / f"EUCROPMAP_{self.year}_simulated.tif"
+            return self.local_folder / "simulated" / "EUCROPMAP" / f"EUCROPMAP_{self.year}_simulated.tif"
         return self.reference.path
 
     @property
-    def region_folder(self) -> Path:
+    def region_folder(self) -> Location:
         """Folder of the region's outputs of all years."""
         return self.out / self.region.name
 
     @property
-    def year_folder(self) -> Path:
+    def year_folder(self) -> Location:
         """Folder of the year's outputs."""
         return self.region_folder / str(self.year)
 
     @property
-    def cube(self) -> Path:
+    def cube(self) -> Location:
         """The year's observations, their counts and means."""
         return self.year_folder / "cube.zarr"
 
     @property
-    def map(self) -> Path:
+    def map(self) -> Location:
         """The year's labels, confidence and filled series."""
         return self.year_folder / "map.zarr"
 
     @property
-    def reference_grid(self) -> Path:
+    def reference_grid(self) -> Location:
         """The reference crop map reduced to the grid."""
         return self.year_folder / "reference.zarr"
 
     @property
-    def model(self) -> Path:
+    def model(self) -> Location:
         """Folder of the year's trained model."""
         return self.year_folder / "model"
 
     @property
-    def report(self) -> Path:
+    def report(self) -> Location:
         """Folder of the year's report."""
         return self.year_folder / "report"
 
     @property
-    def clusters(self) -> Path:
+    def comparison(self) -> Path:
+        """Folder of the region's comparison of methods: on a disk, for its ledger is appended to."""
+        folder = self.region_folder
+        return (folder if isinstance(folder, Path) else self.local_folder / self.region.name) / "comparison"
+
+    @property
+    def clusters(self) -> Location:
         """The cluster cube of all years of the region."""
         return self.region_folder / "clusters.zarr"
 

@@ -9,14 +9,23 @@ class GranuleError(UserError):
     """One granule cannot be used; it is set aside and its date left as a gap in that tile."""
 
 
+class Superseded(UserError):
+    """Another run has made the output anew meanwhile: what was computed for the old one is not written."""
+
+
+class Cancelled(UserError):
+    """The work was given up by the run that had asked for it."""
+
+
 class ShardsFailed(UserError):
     """Some shards kept failing; the others are done, and running again does only what is missing."""
 
-    def __init__(self, stage: str, failures: dict[str, str]) -> None:
+    def __init__(self, stage: str, failures: dict[str, str], not_tried: int = 0) -> None:
         self.stage = stage
         self.failures = failures
         listed = "\n".join(f"  {shard}: {reason}" for shard, reason in sorted(failures.items()))
+        others = f"the stage was ended early, {not_tried} were not tried" if not_tried else "the others are done"
         super().__init__(
-            f"{stage}: {len(failures)} shard(s) failed, the others are done:\n{listed}\n"
+            f"{stage}: {len(failures)} shard(s) failed, {others}:\n{listed}\n"
             "Mend the cause and run the same command again: only what is missing is done."
         )

@@ -3,27 +3,28 @@
 import json
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from pipeline import layout, stores
+from pipeline.accounting import count_pixels
 from pipeline.accuracy import Confusion
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
-from pipeline.files import write_text
+from pipeline.files import read_text, write_text
 from pipeline.fingerprint import fingerprint
 from pipeline.grid import Shard
-from pipeline.infer import SEASON_NAMES, load_model
+from pipeline.infer import load_model
 from pipeline.kmeans import FilledKMeans
+from pipeline.locations import Location
+from pipeline.map_layers import SEASON_NAMES, require_labels
 from pipeline.progress import Reporter, Silent
 from pipeline.reference import UNUSED, reduce_reference
 from pipeline.references import eucropmap
 from pipeline.series import mapped_series, sample_series
 from pipeline.stage import StageResult, run_shards
-from pipeline.train import model_digest
 
 STAGE: Final = "evaluate"
 VERSION: Final = 2
@@ -33,7 +34,7 @@ REFERENCE_NOTE: Final = (
 )
 
 
-def accuracy_path(config: Config) -> Path:
+def accuracy_path(config: Config) -> Location:
     """Where the figures are written."""
     return config.report / "accuracy.json"
 
@@ -50,14 +51,15 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
     group = stores.require(config.map, "infer", "infer")
+    require_labels(group)
     reference = reduced_reference(config, executor, reporter)
-    marks = stores.stage_fingerprint(group, "infer"), stores.stage_fingerprint_at(reference, "reference")
-    mark = fingerprint(STAGE, VERSION, marks, config.training.sample_pixels, config.seed)
+    map_mark = stores.stage_fingerprint(group, "infer")
+    mark = evaluate_mark(config, map_mark, stores.stage_fingerprint_at(reference, "reference"))
     path = accuracy_path(config)
     written = read_accuracy(config)
     if written is not None and written["fingerprint"] == mark:
         return StageResult(STAGE, False, (path,), written)
-    n_clusters = load_model(config.model, model_digest(config.model)).n_clusters
+    n_clusters = load_model(config.model).n_clusters
     kmeans = _kmeans(config, n_clusters, executor, reporter)
     work = partial(_compare_shard, cube=config.cube, target=config.map, reference=reference, kmeans=kmeans)
     tally = Tally.empty(n_clusters)
@@ -70,7 +72,7 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
         )
     figures = summarise(tally, n_clusters) | {
         "fingerprint": mark,
-        "map": marks[0],
+        "map": map_mark,
         **_about(reference, layout.attributes(group)),
     }
     try:
@@ -80,11 +82,16 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
     return StageResult(STAGE, True, (path,), figures)
 
 
+def evaluate_mark(config: Config, map_mark: str | None, reference_mark: str | None) -> str:
+    """Fingerprint of the figures: of the map, the reduced reference, and the sample that k-means is trained on."""
+    return fingerprint(STAGE, VERSION, (map_mark, reference_mark), config.training.sample_pixels, config.seed)
+
+
 def read_accuracy(config: Config) -> dict[str, Any] | None:
     """The figures of the map as it is now, or None: those of an earlier map do not count."""
     path = accuracy_path(config)
     try:
-        figures: dict[str, Any] = json.loads(path.read_text())
+        figures: dict[str, Any] = json.loads(read_text(path))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -158,7 +165,7 @@ def _known(shares: list[float]) -> list[float | None]:
     return [None if np.isnan(share) else share for share in shares]
 
 
-def _about(reference: Path, attributes: Any) -> dict[str, Any]:
+def _about(reference: Location, attributes: Any) -> dict[str, Any]:
     source = layout.attributes(stores.open_to_read(reference))
     return {
         "reference": source["source"],
@@ -168,7 +175,7 @@ def _about(reference: Path, attributes: Any) -> dict[str, Any]:
     }
 
 
-def reduced_reference(config: Config, executor: Executor, reporter: Reporter) -> Path:
+def reduced_reference(config: Config, executor: Executor, reporter: Reporter) -> Location:
     """The reduced reference: made from the configured map, or what `prepare` has left.
 
     Raises:
@@ -190,7 +197,9 @@ def _kmeans(config: Config, n_clusters: int, executor: Executor, reporter: Repor
     return FilledKMeans(n_clusters, random_state=config.seed).fit(series)
 
 
-def _compare_shard(shard: Shard, *, cube: Path, target: Path, reference: Path, kmeans: FilledKMeans) -> Tally:
+def _compare_shard(
+    shard: Shard, *, cube: Location, target: Location, reference: Location, kmeans: FilledKMeans
+) -> Tally:
     source = stores.open_to_read(cube)
     window = layout.read_grid(source).window(shard)
     read = {
@@ -204,6 +213,7 @@ def _compare_shard(shard: Shard, *, cube: Path, target: Path, reference: Path, k
     nearest = kmeans.predict(series[used])
     n, seasons = kmeans.n_clusters, len(SEASON_NAMES)
     order = np.searchsorted(list(eucropmap.LEGEND), code)
+    count_pixels(len(code))
     return Tally(
         Confusion.of(label, season, n, seasons),
         Confusion.of(nearest, season, n, seasons),

@@ -1,18 +1,17 @@
-"""Where shards are worked on: in this process, or on a Dask cluster in a bounded window of futures."""
+"""Where shards are worked on: what every executor promises, and the one that works in this process."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from distributed import Client, Future, LocalCluster, as_completed
+from pipeline import held
+from pipeline.locations import Location
 
-from pipeline.errors import UserError
-
-CONNECT_TIMEOUT = "10s"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -24,22 +23,72 @@ class Outcome(Generic[Item, Result]):
     error: Exception | None = None
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much may go wrong before a stage gives up."""
+
+    max_failures: int = 10  # shards that fail; one more ends the stage early
+    retries: int = 2  # of a shard whose input or output failed for the moment
+    patience: float = 60.0  # s without a scheduler, or without a worker that could do the work
+
+
+@dataclass
+class Recording:
+    """A performance report that is being made; it is saved unless it turns out not to be wanted."""
+
+    wanted: bool = True
+
+
 class Executor(Protocol):
     """Runs a function over items and hands each outcome back as it is ready, in any order."""
 
+    limits: Limits
+
     def run(
-        self, function: Callable[[Item], Result], items: Iterable[Item], *, name: str
-    ) -> Iterator[Outcome[Item, Result]]:
-        """Yield one `Outcome` an item; an item that raises stops no other."""
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, name: str, gpu: bool = False
+    ) -> Generator[Outcome[Item, Result]]:
+        """Yield one `Outcome` an item; an item that raises stops no other.
+
+        Args:
+            function: must give the same, and write the same, if it is run twice on one item.
+            items: taken as they are needed.
+            name: of the tasks.
+            gpu: whether the work belongs on a GPU where there is one.
+        """
+        ...
+
+    def hold(self, key: str, make: Callable[[str], Any]) -> AbstractContextManager[None]:
+        """Have `make(device)` called once in every process that tasks run in; they get what it gives by `held.get`."""
+        ...
+
+    def once(self, function: Callable[[Listener], Result], *, name: str, listener: Listener) -> Result:
+        """Run one long piece of work on a GPU worker where there is one, else in this process.
+
+        Args:
+            function: called with what takes its events: dictionaries of numbers and texts.
+            name: of the task.
+            listener: gets the events here.
+        """
+        ...
+
+    def record(self, path: Location) -> AbstractContextManager[Recording]:
+        """Where tasks run on a cluster, save Dask's performance report of what is done inside the block."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Where work is done, JSON-able: scheduler, workers, GPU workers, threads, memory of the smallest worker."""
         ...
 
 
 class InProcess:
     """One item after the other in this process: tests, debugging, small grids."""
 
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+
     def run(
-        self, function: Callable[[Item], Result], items: Iterable[Item], *, name: str
-    ) -> Iterator[Outcome[Item, Result]]:
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, name: str, gpu: bool = False
+    ) -> Generator[Outcome[Item, Result]]:
         """Yield one `Outcome` an item, in the order given."""
         for item in items:
             try:
@@ -49,81 +98,25 @@ class InProcess:
             else:
                 yield Outcome(item, result=result)
 
-
-class OnDask:
-    """Futures on a Dask cluster, at most `window` of them at a time, so that no graph grows with the country."""
-
-    def __init__(self, client: Client, window_per_thread: int = 3) -> None:
-        self._client, self._address = client, client.scheduler_info().get("address", "")
-        self._window_per_thread = window_per_thread
-
-    def run(
-        self, function: Callable[[Item], Result], items: Iterable[Item], *, name: str
-    ) -> Iterator[Outcome[Item, Result]]:
-        """Yield one `Outcome` an item, as they finish; tasks carry `name` on the dashboard."""
-        waiting = iter(items)
-        running: dict[Future, Item] = {}
-        threads = sum(self._client.nthreads().values())
-        if threads == 0:
-            raise UserError(f"the Dask cluster {self._address} has no workers: start some first")
-        futures = as_completed(loop=self._client.loop)
-
-        def submit_next() -> None:
-            for item in waiting:
-                future = self._client.submit(function, item, key=f"{name}-{item}-{id(waiting):x}", pure=False)
-                running[future] = item
-                futures.add(future)
-                return
-
-        for _ in range(self._window_per_thread * threads):
-            submit_next()
+    @contextmanager
+    def hold(self, key: str, make: Callable[[str], Any]) -> Iterator[None]:
+        """Make it here, on a GPU where this machine has one."""
+        held.put(key, make, "auto")
         try:
-            while running:
-                future = next(futures)
-                item = running.pop(future)
-                error = future.exception()
-                outcome = Outcome(item, error=error) if error else Outcome(item, result=future.result())
-                future.release()
-                submit_next()
-                yield outcome
+            held.get(key)  # raises what making it raised
+            yield
         finally:
-            if running:
-                self._client.cancel(list(running))
+            held.drop(key)
 
+    def once(self, function: Callable[[Listener], Result], *, name: str, listener: Listener) -> Result:
+        """Run it here."""
+        return function(listener)
 
-def open_client(scheduler: str) -> Client:
-    """Connect to the Dask scheduler at `scheduler`, such as tcp://127.0.0.1:8786.
+    @contextmanager
+    def record(self, path: Location) -> Iterator[Recording]:
+        """Nothing to save."""
+        yield Recording(wanted=False)
 
-    Raises:
-        UserError: nothing answers there in time.
-    """
-    try:
-        return Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise UserError(
-            f"no Dask scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, "
-            "or leave --scheduler out to run in this process."
-        ) from None
-
-
-@contextmanager
-def open_executor(scheduler: str | None, workers: int) -> Iterator[tuple[Executor, str | None]]:
-    """Open what the configuration asks for: None in process, "local" a cluster of our own, else an address.
-
-    Yields:
-        The executor and the dashboard's address (None in process).
-    """
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # comings and goings of workers are on the dashboard
-    if scheduler is None:
-        yield InProcess(), None
-    elif scheduler == "local":
-        with (
-            LocalCluster(
-                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            yield OnDask(client), client.dashboard_link
-    else:
-        with open_client(scheduler) as client:
-            yield OnDask(client), client.dashboard_link
+    def describe(self) -> dict[str, Any]:
+        """This process."""
+        return {"scheduler": None, "workers": 1, "gpu_workers": 0, "threads": 1}

@@ -1,6 +1,8 @@
-"""Small files, written whole or not at all."""
+"""Small files, written whole or not at all, on a disk or at a URL."""
 
 from pathlib import Path
+
+from pipeline.locations import Location
 
 
 def partial_path(path: Path) -> Path:
@@ -8,13 +10,16 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file by way of another name, so that it is never met half-written."""
+def write_text(path: Location, text: str) -> None:
+    """Write a text file so that it is never met half-written."""
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file by way of another name, so that it is never met half-written."""
+def write_bytes(path: Location, content: bytes) -> None:
+    """Write a file so that it is never met half-written: by way of another name, or as one object at a URL."""
+    if not isinstance(path, Path):
+        path.fs.pipe_file(path.path, content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = partial_path(path)
     try:
@@ -23,3 +28,36 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def read_bytes(path: Location) -> bytes:
+    """The content of a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if isinstance(path, Path):
+        return path.read_bytes()
+    content: bytes = path.fs.cat_file(path.path)
+    return content
+
+
+def read_text(path: Location) -> str:
+    """The content of a text file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UnicodeDecodeError: it is no text (a ValueError).
+    """
+    return read_bytes(path).decode()
+
+
+def remove_file(path: Location) -> None:
+    """Remove a file; where there is none, nothing happens."""
+    if isinstance(path, Path):
+        path.unlink(missing_ok=True)
+        return
+    try:
+        path.fs.rm_file(path.path)
+    except FileNotFoundError:
+        return

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
+
+from pipeline.locations import Location
 
 _BLOCK = 1 << 20
 
@@ -20,7 +21,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no fingerprint")
 
 
-def content_digest(path: Path) -> str:
+def content_digest(path: Location) -> str:
     """SHA-256 of a file's bytes: content decides, not its name or date."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:

@@ -59,12 +59,12 @@ def footprint(cells: GeoBox, source: GeoBox) -> Footprint | None:
     window = window_of(cells, source)
     if window is None:
         return None
-    density, n = _pixels_per_cell(cells, source), cells.shape[0] * cells.shape[1]
-    if density < 1 - 1e-6:
+    per_cell, n = density(cells, source), cells.shape[0] * cells.shape[1]
+    if per_cell < 1 - 1e-6:
         positions, index = _pixel_of_cells(cells, source, window, np.arange(n))
     else:
         positions, index = _cell_of_pixels(cells, source, window)
-        if density < _EMPTY_BELOW:
+        if per_cell < _EMPTY_BELOW:
             empty = np.flatnonzero(np.bincount(index, minlength=n) == 0)
             more, cell = _pixel_of_cells(cells, source, window, empty)
             positions, index = np.concatenate([positions, more]), np.concatenate([index, cell])
@@ -108,7 +108,7 @@ def _within(column: np.ndarray, row: np.ndarray, shape: tuple[int, int]) -> np.n
     return inside
 
 
-def _pixels_per_cell(cells: GeoBox, source: GeoBox) -> float:
+def density(cells: GeoBox, source: GeoBox) -> float:
     """How many pixels have the area of a cell, in the middle of the cells."""
     i, j = cells.shape[0] / 2, cells.shape[1] / 2
     column, row = _carry(np.array([j, j + 1, j]), np.array([i, i, i + 1]), cells, source)

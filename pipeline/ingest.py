@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import zarr
+from shapely.geometry.base import BaseGeometry
 
 from pipeline import layout, stores
 from pipeline.calendar import composite_dates
@@ -25,7 +28,7 @@ from pipeline.stage import StageResult, run_shards
 from pipeline.stock import Stock, refuse_too_few, set_aside, take_stock
 from pipeline.strips import STAGE, Method, ingest_strip, layers, strips_to_do
 
-VERSION: Final = 3  # raised when the same files would give other numbers
+VERSION: Final = 4  # raised when the same files would give other numbers
 _UNDECODABLE: Final = "undecodable"  # attribute: files found bad while their pixels were read, by content
 
 
@@ -44,21 +47,13 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
         ShardsFailed: some shards could not be done.
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
-    outline = read_outline(config.region.outline)
-    grid = make_grid(config.ingest.grid, outline, config.ingest.shard, config.ingest.chunk)
-    source = open_source(config)
-    method = _method(config, source, grid)
+    intake = take_in(config, executor, reporter)
+    outline, grid, source, method, stock, known, mark = intake
     path = config.cube
-    known = stores.find(path)
-    undecodable = layout.attributes(known).get(_UNDECODABLE, {}) if known is not None else {}
-    stock = take_stock(source, config.observations, outline, undecodable, executor, reporter)
-    _refuse_too_few(stock, config)
-    _refuse_elsewhere(stock, grid, config)
-    mark = fingerprint(method.mark, stock.inputs(stock.scenes))
     if known is not None and stores.is_finished(known, STAGE, mark):
         about = layout.attributes(known)
         if any(about.get(name) != value for name, value in _found(stock).items()):
-            stores.open_to_write(path).attrs.update(_found(stock))  # a file more that is bad changes no number
+            stores.open_to_write(path).update_attributes(_found(stock))  # a file more that is bad changes no number
         return StageResult(STAGE, False, (path,), _facts(layout.attributes(known), stock))
     stores.begin(
         path,
@@ -71,7 +66,7 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
         method=method.mark,
     )
     without = partial(set_aside, source=source, folder=config.observations, outline=outline)
-    stock = _work_off(stock, method, grid, without, executor, reporter)
+    stock = _work_off(stock, method, mark, grid, without, executor, reporter)
     _refuse_too_few(stock, config)
     counts: Counter[str] = Counter()
     for record in stores.read_records(path, STAGE, grid.shards).values():
@@ -81,6 +76,37 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
     group = stores.open_to_write(path)  # anew: its attributes now say which files were found bad while they were read
     stores.finish(group, STAGE, fingerprint(method.mark, stock.inputs(stock.scenes)), quality=quality, **_found(stock))
     return StageResult(STAGE, True, (path,), _facts(layout.attributes(group), stock))
+
+
+class Intake(NamedTuple):
+    """What there is to ingest, and onto which grid: all that decides whether a cube is made from it."""
+
+    outline: BaseGeometry
+    grid: Grid
+    source: Source
+    method: Method
+    stock: Stock
+    known: zarr.Group | None  # the cube as it lies there
+    mark: str  # fingerprint of the cube that would be made
+
+
+def take_in(config: Config, executor: Executor, reporter: Reporter) -> Intake:
+    """Look at every file of the year, and write nothing.
+
+    Raises:
+        UserError: there are no files, or too many are missing or bad, or none of them reaches the region.
+    """
+    outline = read_outline(config.region.outline)
+    grid = make_grid(config.ingest.grid, outline, config.ingest.shard, config.ingest.chunk)
+    source = open_source(config)
+    method = _method(config, source, grid)
+    known = stores.find(config.cube)
+    undecodable = layout.attributes(known).get(_UNDECODABLE, {}) if known is not None else {}
+    stock = take_stock(source, config.observations, outline, undecodable, executor, reporter)
+    _refuse_too_few(stock, config)
+    _refuse_elsewhere(stock, grid, config)
+    mark = fingerprint(method.mark, stock.inputs(stock.scenes))
+    return Intake(outline, grid, source, method, stock, known, mark)
 
 
 def _refuse_too_few(stock: Stock, config: Config) -> None:
@@ -175,6 +201,7 @@ def _facts(about: dict[str, Any], stock: Stock) -> dict[str, Any]:
 def _work_off(
     stock: Stock,
     method: Method,
+    mark: str,
     grid: Grid,
     without: Callable[..., Stock],
     executor: Executor,
@@ -187,12 +214,12 @@ def _work_off(
     undecodable = dict(layout.attributes(stores.open_to_read(method.path)).get(_UNDECODABLE, {}))
     while strips := list(strips_to_do(stock, method, grid)):
         unreadable: dict[Path, str] = {}
-        for found in run_shards(executor, partial(ingest_strip, method), strips, STAGE, reporter):
+        for found in run_shards(executor, partial(ingest_strip, method, mark), strips, STAGE, reporter):
             unreadable |= found
         for path, reason in unreadable.items():
             reporter.message(f"set aside: {reason}")
             undecodable[stock.digests[path]] = reason
         if unreadable:
-            stores.open_to_write(method.path).attrs.update({_UNDECODABLE: undecodable})
+            stores.open_to_write(method.path).update_attributes({_UNDECODABLE: undecodable})
             stock = without(stock, unreadable=unreadable)
     return stock

@@ -6,7 +6,6 @@ Both CF 1.11 (`spatial_ref` with `crs_wkt`, coordinates of cell centres) and Geo
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -82,11 +81,9 @@ def read_dates(group: zarr.Group) -> np.ndarray:
     return dates
 
 
-def create_store(
-    path: Path, grid: Grid, layers: Sequence[Layer], axes: Sequence[Axis], attributes: dict[str, Any]
-) -> zarr.Group:
-    """Make a store with its coordinates and with every layer in place, filled with its fill value."""
-    about = {
+def store_attributes(grid: Grid, about: dict[str, Any]) -> dict[str, Any]:
+    """What a store says of itself: conventions, software, grid, and what its maker has to say."""
+    return {
         "Conventions": "CF-1.11",
         "software": SOFTWARE,
         "software_version": version("sitscube"),
@@ -95,9 +92,12 @@ def create_store(
         "chunk": grid.chunk,
         "coordinates": _CRS_NAME,  # makes xarray read the grid mapping as a coordinate, where rioxarray looks for it
         **spatial_attributes(grid.geobox),
-        **attributes,
+        **about,
     }
-    group = zarr.create_group(path, zarr_format=3, attributes=about)
+
+
+def create_arrays(group: zarr.Group, grid: Grid, layers: Sequence[Layer], axes: Sequence[Axis]) -> None:
+    """Fill an empty store with its coordinates and with every layer in place, filled with its fill value."""
     for axis in (*axes, *_xy_axes(grid.geobox)):
         values = group.create_array(
             axis.name,
@@ -113,7 +113,6 @@ def create_store(
     crs[...] = 0
     for layer in layers:
         create_layer(group, grid, layer)
-    return group
 
 
 def create_layer(group: zarr.Group, grid: Grid, layer: Layer) -> None:

@@ -1,19 +1,21 @@
 """Prepare: how each cell was observed through the year, its mean, and which cells are mapped and trained on."""
 
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import zarr
 
 from pipeline import layout, stores
+from pipeline.accounting import count_pixels
 from pipeline.channels import read_channels
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
 from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.grid import Shard, inside, read_outline
+from pipeline.locations import Location
+from pipeline.objects import location_of
 from pipeline.progress import Reporter, Silent
 from pipeline.reference import reduce_reference
 from pipeline.references import eucropmap
@@ -21,7 +23,7 @@ from pipeline.sources.source import Channel
 from pipeline.stage import StageResult, run_shards
 
 STAGE: Final = "prepare"
-VERSION: Final = 2
+VERSION: Final = 3
 CROP_BIOME_LEAST: Final = 50  # percent of a cell's observations, where the biome decides what is cropland
 NO_DAY: Final = 65535  # of layers that hold days, where there is no observation
 
@@ -99,17 +101,13 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
         )
     else:
         reference_mark = None
-    outline = content_digest(config.region.outline)
-    rules = config.preparation.model_dump(exclude={"cropland"})
-    mark = fingerprint(
-        STAGE, VERSION, stores.stage_fingerprint(group, "ingest"), outline, cropland, reference_mark, rules
-    )
+    mark = prepare_mark(config, group, cropland, reference_mark)
     if not stores.is_finished(group, STAGE, mark):
         fresh = True
         arrays = layers(read_channels(group))
-        stores.begin_layers(group, STAGE, mark, grid, arrays)
-        work = partial(_prepare_shard, config=config, cropland=cropland)
-        shards = stores.shards_to_do(path, [layer.name for layer in arrays], grid)
+        group = stores.begin_layers(path, STAGE, mark, grid, arrays)
+        work = partial(prepare_shard, config=config, cropland=cropland, mark=mark)
+        shards = stores.shards_to_do(path, STAGE, mark, [layer.name for layer in arrays], grid)
         for _ in run_shards(executor, work, shards, STAGE, reporter):
             pass
         stores.finish(group, STAGE, mark, cropland=cropland)
@@ -124,6 +122,14 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
     return StageResult(
         STAGE, fresh, (path,), {"mapped_cells": mapped, "cells_to_train_on": trained, "cropland": cropland}
     )
+
+
+def prepare_mark(config: Config, cube: zarr.Group, cropland: str, reference_mark: str | None) -> str:
+    """Fingerprint of what prepare adds to an ingested cube; with that of the reduced map where it decides."""
+    outline = content_digest(config.region.outline)
+    rules = config.preparation.model_dump(exclude={"cropland"})
+    made_from = stores.stage_fingerprint(cube, "ingest")
+    return fingerprint(STAGE, VERSION, made_from, outline, cropland, reference_mark, rules)
 
 
 def choose_cropland(config: Config, cube: zarr.Group) -> str:
@@ -148,9 +154,20 @@ def choose_cropland(config: Config, cube: zarr.Group) -> str:
 
 
 def count_cells(group: zarr.Group, name: str) -> dict[Shard, int]:
-    """Number of cells of every shard in one of the masks: "mask", "train_mask"."""
-    grid = layout.read_grid(group)
-    return {shard: int((stores.read_window(group, name, grid.window(shard)) == 1).sum()) for shard in grid.shards}
+    """Number of cells of every shard in one of the masks, "mask" or "train_mask", from the records of prepare.
+
+    Raises:
+        UserError: a record is missing.
+    """
+    path, grid = location_of(group), layout.read_grid(group)
+    records = stores.read_records(path, STAGE, grid.shards)
+    try:
+        return {shard: int(records[shard]["cells"][name]) for shard in grid.shards}
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"{path} lacks the records of {STAGE} or they are damaged: remove it and run `sitscube ingest` and "
+            f"`sitscube {STAGE}` again."
+        ) from None
 
 
 def longest_gaps(observed: np.ndarray) -> np.ndarray:
@@ -163,8 +180,8 @@ def longest_gaps(observed: np.ndarray) -> np.ndarray:
     return longest
 
 
-def _prepare_shard(shard: Shard, *, config: Config, cropland: str) -> None:
-    group = stores.open_to_write(config.cube)
+def prepare_shard(shard: Shard, *, config: Config, cropland: str, mark: str) -> None:
+    group = stores.open_to_read(config.cube)
     grid = layout.read_grid(group)
     window = grid.window(shard)
     out, observed = {}, None
@@ -193,8 +210,13 @@ def _prepare_shard(shard: Shard, *, config: Config, cropland: str) -> None:
         "mask": mapped.astype(np.uint8),
         "train_mask": trained.astype(np.uint8),
     }
-    for name, data in out.items():
-        stores.write_shard(group, name, grid, shard, data)
+    with stores.writing(config.cube, STAGE, mark) as group:
+        stores.discard_record(group, STAGE, shard)
+        for name, data in out.items():
+            stores.write_shard(group, name, grid, shard, data)
+        cells = {"mask": int(mapped.sum()), "train_mask": int(trained.sum())}
+        stores.write_record(group, STAGE, shard, {"mark": mark, "cells": cells})
+    count_pixels(n.size)
 
 
 def _mapped(shard: Shard, config: Config, cropland: str, group: zarr.Group) -> np.ndarray:
@@ -213,5 +235,5 @@ def _mapped(shard: Shard, config: Config, cropland: str, group: zarr.Group) -> n
     return mapped
 
 
-def _reference_codes(path: Path, window: tuple[slice, slice]) -> np.ndarray:
+def _reference_codes(path: Location, window: tuple[slice, slice]) -> np.ndarray:
     return stores.read_window(stores.require(path, "reference", "prepare"), "code", window)

@@ -1,12 +1,14 @@
 """How a stage tells what it is doing: events to a reporter, never prints inside loops."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 _NOTE = 26  # characters beside a bar: a granule's product, date and tile; the line fits a terminal of 80
 
@@ -14,8 +16,8 @@ _NOTE = 26  # characters beside a bar: a granule's product, date and tile; the l
 class Task(Protocol):
     """A piece of long work that is being shown."""
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """Report that `steps` more are done; `note` is shown beside the bar."""
+    def advance(self, steps: int = 1, note: str = "", pixels: int = 0) -> None:
+        """Report that `steps` more are done, with `pixels` in them; `note` is shown beside the bar."""
 
 
 class Reporter(Protocol):
@@ -25,13 +27,13 @@ class Reporter(Protocol):
         """Say one line."""
 
     @contextmanager
-    def track(self, name: str, total: int) -> Iterator[Task]:
-        """Show a piece of work of `total` steps while the block runs."""
+    def track(self, name: str, total: int, pixels: int | None = None) -> Iterator[Task]:
+        """Show a piece of work of `total` steps, with so many `pixels` in all if known, while the block runs."""
         yield _NoTask()
 
 
 class _NoTask:
-    def advance(self, steps: int = 1, note: str = "") -> None:
+    def advance(self, steps: int = 1, note: str = "", pixels: int = 0) -> None:
         pass
 
 
@@ -42,18 +44,59 @@ class Silent:
         """Drop the line."""
 
     @contextmanager
-    def track(self, name: str, total: int) -> Iterator[Task]:
+    def track(self, name: str, total: int, pixels: int | None = None) -> Iterator[Task]:
         """Show nothing."""
         yield _NoTask()
 
 
-class _BarTask:
-    def __init__(self, progress: Progress, name: str, total: int) -> None:
-        self._progress = progress
-        self._id = progress.add_task(name, total=total, note="")
+class _Rate:
+    """Pixels a second of a piece of work, and the time that is left."""
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self._progress.update(self._id, advance=steps, note=note if len(note) <= _NOTE else note[: _NOTE - 1] + "…")
+    def __init__(self, total: int, pixels: int | None) -> None:
+        self._started, self._total, self._all_pixels = time.monotonic(), max(total, 1), pixels
+        self._steps = self._pixels = 0
+
+    def add(self, steps: int, pixels: int) -> None:
+        self._steps += steps
+        self._pixels += pixels
+
+    @property
+    def share(self) -> float:
+        """How much is done: of the pixels where their number is known, else of the steps."""
+        return self._pixels / self._all_pixels if self._all_pixels else self._steps / self._total
+
+    @property
+    def speed(self) -> str:
+        """ "118k px/s", or nothing where no pixels are counted."""
+        rate = self._pixels / max(time.monotonic() - self._started, 1e-3)
+        return f"{_brief(rate)} px/s" if self._pixels else ""
+
+    @property
+    def left(self) -> str:
+        """ "0:01:20", or dashes while nothing is known."""
+        if not 0 < self.share:
+            return "-:--:--"
+        seconds = (time.monotonic() - self._started) * max(0.0, 1 / self.share - 1)
+        return str(timedelta(seconds=round(seconds)))
+
+
+def _brief(number: float) -> str:
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g}{name}"
+    return f"{number:.3g}"
+
+
+class _BarTask:
+    def __init__(self, progress: Progress, name: str, total: int, pixels: int | None) -> None:
+        self._progress, self._rate = progress, _Rate(total, pixels)
+        self._id = progress.add_task(name, total=total, note="", left="-:--:--")
+
+    def advance(self, steps: int = 1, note: str = "", pixels: int = 0) -> None:
+        self._rate.add(steps, pixels)
+        text = f"{self._rate.speed} {note}".strip()
+        text = text if len(text) <= _NOTE else text[: _NOTE - 1] + "…"
+        self._progress.update(self._id, advance=steps, note=text, left=self._rate.left)
 
 
 class Terminal:
@@ -67,32 +110,38 @@ class Terminal:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
-    def track(self, name: str, total: int) -> Iterator[Task]:
-        """Show a bar with count, elapsed and remaining time."""
+    def track(self, name: str, total: int, pixels: int | None = None) -> Iterator[Task]:
+        """Show a bar with count, elapsed and remaining time, and pixels a second where they are counted."""
         columns = (
             TextColumn("{task.description:<10}"),
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", style="progress.remaining"),
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=self.console) as progress:
-            yield _BarTask(progress, name, total)
+            yield _BarTask(progress, name, total, pixels)
 
 
 class _LogTask:
     """Logs at every tenth of the work, so that a log stays short."""
 
-    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[Any], name: str, total: int) -> None:
+    def __init__(
+        self, logger: logging.Logger | logging.LoggerAdapter[Any], name: str, total: int, pixels: int | None
+    ) -> None:
         self._logger, self._name, self._total, self._done, self._said = logger, name, max(total, 1), 0, 0
+        self._rate = _Rate(total, pixels)
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
+    def advance(self, steps: int = 1, note: str = "", pixels: int = 0) -> None:
         self._done += steps
+        self._rate.add(steps, pixels)
         tenth = 10 * self._done // self._total
         if tenth > self._said:
             self._said = tenth
-            self._logger.info("%s: %d of %d %s", self._name, self._done, self._total, note)
+            speed = f"{self._rate.speed}, " if self._rate.speed else ""
+            text = "%s: %d of %d, %s%s left, %s"
+            self._logger.info(text, self._name, self._done, self._total, speed, self._rate.left, note)
 
 
 class Log:
@@ -106,6 +155,6 @@ class Log:
         self._logger.info("%s", text)
 
     @contextmanager
-    def track(self, name: str, total: int) -> Iterator[Task]:
+    def track(self, name: str, total: int, pixels: int | None = None) -> Iterator[Task]:
         """Log at every tenth of the work."""
-        yield _LogTask(self._logger, name, total)
+        yield _LogTask(self._logger, name, total, pixels)

@@ -1,7 +1,6 @@
 """Publish: the year joins the cluster cube, the map is drawn, the report written, and the run committed."""
 
 import json
-from pathlib import Path
 from typing import Any, Final
 
 from pipeline import clusters, layout, report, stores
@@ -10,8 +9,10 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.evaluate import read_accuracy
 from pipeline.executor import Executor
-from pipeline.files import write_bytes, write_text
+from pipeline.files import read_text, remove_file, write_bytes, write_text
 from pipeline.fingerprint import fingerprint
+from pipeline.locations import Location
+from pipeline.map_layers import require_labels
 from pipeline.progress import Reporter, Silent
 from pipeline.stage import StageResult
 
@@ -32,24 +33,15 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
     """
     reporter = reporter or Silent()
     group = stores.require(config.map, "infer", "infer")
-    map_mark = str(stores.stage_fingerprint(group, "infer"))
-    accuracy = read_accuracy(config)
-    comparison = comparison_section(config)
-    mark = fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config), comparison)
-    outputs = (
-        config.report / "index.html",
-        config.report / "map.png",
-        config.clusters,
-        config.year_folder / "run.json",
-    )
-    run = _read_run(outputs[-1])
-    pictures = [config.report / f"{name}.png" for name in run.get("pictures", ())]
-    there = all(path.exists() for path in (*outputs, *pictures))
-    if there and run.get("fingerprint") == mark and clusters.published(config.clusters).get(config.year) == map_mark:
+    require_labels(group)
+    map_mark = clusters.map_mark(group)
+    accuracy, comparison = read_accuracy(config), comparison_section(config)
+    mark = publish_mark(config, map_mark, accuracy, comparison)
+    outputs, pictures = _outputs(config), _pictures(config)
+    if is_written(config, mark) and clusters.published(config).get(config.year) == map_mark:
         return StageResult(STAGE, False, outputs)
     with reporter.track(STAGE, 3) as task:
-        if clusters.published(config.clusters).get(config.year) != map_mark:
-            clusters.add_year(config, map_mark)
+        clusters.add_year(config, map_mark)
         task.advance(note="cluster cube")
         page = report.make(config, accuracy, comparison)
         task.advance(note="report")
@@ -58,7 +50,7 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
                 write_bytes(config.report / f"{name}.png", png)
             for path in pictures:
                 if path.stem not in page.pictures:  # one of an earlier report
-                    path.unlink(missing_ok=True)
+                    remove_file(path)
             write_text(config.report / "index.html", page.html)
             record = {
                 "fingerprint": mark,
@@ -73,13 +65,42 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
     return StageResult(STAGE, True, outputs)
 
 
+def publish_mark(config: Config, map_mark: str, accuracy: dict[str, Any] | None, comparison: str | None) -> str:
+    """Fingerprint of what is published: of the map, its accuracy, and what else the report tells."""
+    return fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config), comparison)
+
+
+def is_written(config: Config, mark: str | None = None) -> bool:
+    """Whether the run has been committed and all of its files are there; with this fingerprint, if one is given."""
+    run = _read_run(_outputs(config)[-1])
+    there = all(path.exists() for path in (*_outputs(config), *_pictures(config)))
+    return there and bool(run) and mark in (None, run.get("fingerprint"))
+
+
+def _outputs(config: Config) -> tuple[Location, ...]:
+    """What is always written; last the record that commits the run."""
+    report, record = config.report, config.year_folder / "run.json"
+    return report / "index.html", report / "map.png", config.clusters, record
+
+
+def _pictures(config: Config) -> list[Location]:
+    """The report's pictures, those of the last run."""
+    return [config.report / f"{name}.png" for name in _read_run(_outputs(config)[-1]).get("pictures", ())]
+
+
 def _described(config: Config) -> dict[str, Any]:
     """The configuration without what has no bearing on the result: where files lie, and on how many workers it ran.
 
     The content of the files has its bearing through the fingerprint of the map.
     """
-    paths: dict[str, Any] = {"out": True, "region": {"outline"}, "ingest": {"granules"}, "reference": {"path"}}
-    paths |= {"raster": {"folder"}, "download": True}
+    paths: dict[str, Any] = {
+        "out": True,
+        "local": True,
+        "region": {"outline"},
+        "ingest": {"granules"},
+        "reference": {"path"},
+    }
+    paths |= {"raster": {"folder"}, "download": True, "inference": {"batch_pixels"}}
     return config.model_dump(mode="json", exclude={"cluster": True, **paths})
 
 
@@ -89,9 +110,9 @@ def _set_aside(config: Config) -> list[Any]:
     return [about["granules"], about["bad_granules"], about["missing_granules"]]
 
 
-def _read_run(path: Path) -> dict[str, Any]:
+def _read_run(path: Location) -> dict[str, Any]:
     try:
-        run: dict[str, Any] = json.loads(path.read_text())
+        run: dict[str, Any] = json.loads(read_text(path))
     except (FileNotFoundError, ValueError):  # without a readable record the run counts as not committed
         return {}
     return run

@@ -8,18 +8,20 @@ import numpy as np
 import rasterio
 
 from pipeline import layout, stores
+from pipeline.accounting import count_pixels
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
 from pipeline.files import partial_path
 from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.grid import Grid, Shard, make_grid, read_outline
+from pipeline.locations import Location
 from pipeline.progress import Reporter, Silent
 from pipeline.references import eucropmap
 from pipeline.stage import StageResult, run_shards
 
 STAGE: Final = "reference"
-VERSION: Final = 1
+VERSION: Final = 2
 WINTER: Final = 0
 SUMMER: Final = 1
 UNUSED: Final = layout.MISSING
@@ -49,16 +51,22 @@ def reduce_reference(config: Config, grid: Grid, executor: Executor, reporter: R
     if source is None:
         raise UserError("no reference map is given: name one with --reference or reference.path.")
     eucropmap.check(source)
-    mark = fingerprint(STAGE, VERSION, content_digest(source), layout.spatial_attributes(grid.geobox), grid.shard)
+    mark = reference_mark(source, grid)
     path = config.reference_grid
     if stores.is_finished(stores.find(path), STAGE, mark):
         return StageResult(STAGE, False, (path,))
     group = stores.begin(path, STAGE, mark, grid, LAYERS, about={"source": source.name, **_about(source)})
-    shards = stores.shards_to_do(path, [layer.name for layer in LAYERS], grid)
-    for _ in run_shards(executor, partial(_reduce_shard, path=path, source=source), shards, STAGE, reporter):
+    shards = stores.shards_to_do(path, STAGE, mark, [layer.name for layer in LAYERS], grid)
+    work = partial(_reduce_shard, path=path, source=source, mark=mark)
+    for _ in run_shards(executor, work, shards, STAGE, reporter):
         pass
     stores.finish(group, STAGE, mark)
     return StageResult(STAGE, True, (path,))
+
+
+def reference_mark(source: Path, grid: Grid) -> str:
+    """Fingerprint of a reference map, by content, reduced to a grid."""
+    return fingerprint(STAGE, VERSION, content_digest(source), layout.spatial_attributes(grid.geobox), grid.shard)
 
 
 def seasons(codes: np.ndarray) -> np.ndarray:
@@ -69,12 +77,16 @@ def seasons(codes: np.ndarray) -> np.ndarray:
     return season
 
 
-def _reduce_shard(shard: Shard, *, path: Path, source: Path) -> None:
-    group = stores.open_to_write(path)
-    grid = layout.read_grid(group)
+def _reduce_shard(shard: Shard, *, path: Location, source: Path, mark: str) -> None:
+    grid = layout.read_grid(stores.open_to_read(path))
     code, share = eucropmap.majority(source, grid.shard_geobox(shard))
-    for name, data in (("code", code), ("share", share), ("season", seasons(code))):
-        stores.write_shard(group, name, grid, shard, data)
+    season = seasons(code)
+    with stores.writing(path, STAGE, mark) as group:
+        stores.discard_record(group, STAGE, shard)
+        for name, data in (("code", code), ("share", share), ("season", season)):
+            stores.write_shard(group, name, grid, shard, data)
+        stores.write_record(group, STAGE, shard, {"mark": mark})
+    count_pixels(code.size)
 
 
 def _about(source: Path) -> dict[str, str]:

@@ -13,13 +13,14 @@ import zarr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from pipeline import figures, layout, stores
-from pipeline.channels import read_channels, to_physical, width_channel
+from pipeline.channels import filled_name, read_channels, spread_names, to_physical, width_channel
 from pipeline.config import Config
 from pipeline.grid import LONLAT, project, read_outline
-from pipeline.infer import SEASON_NAMES, filled_name, load_model, spread_names
+from pipeline.infer import load_model
+from pipeline.map_layers import CONFIDENCE, SEASON_NAMES
 from pipeline.sources.source import Channel
-from pipeline.times import read_times
-from pipeline.train import model_digest, read_history, read_record
+from pipeline.summary import read_summary
+from pipeline.train import read_history, read_record
 from pipeline.watched import Watched, read_watched
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -55,16 +56,17 @@ def make(config: Config, accuracy: dict[str, Any] | None, comparison: str | None
     observations = _observations(cube)
     dates, channels = layout.read_dates(cube), read_channels(cube)
     record, history = read_record(config.model) or {}, read_history(config.model)
-    estimator = load_model(config.model, model_digest(config.model))
+    estimator = load_model(config.model)
     reference = stores.find(config.reference_grid) if accuracy else None
     watched = read_watched(estimator, config.model, cube, result, reference)
     pictures = {
         "map": _map(config, result, names, what),
         "profiles": figures.profiles(dates, estimator.cluster_profiles_, names, [_quantity(c) for c in channels]),
         "gaps": figures.gaps(dates, observations.missing),
-        "series": figures.filled_series(dates, _examples(result, cube, names), n_channels=len(channels)),
         "training": figures.training(history, names),
     }
+    if _holds_series(result, channels):
+        pictures["series"] = figures.filled_series(dates, _examples(result, cube, names), n_channels=len(channels))
     if isinstance(watched, Watched):
         pictures |= _watched_pictures(watched, names, dates, channels[0])
     environment = Environment(
@@ -88,7 +90,7 @@ def make(config: Config, accuracy: dict[str, Any] | None, comparison: str | None
         events=[_event_in_words(line) for line in history if line["phase"] == "event"],
         watched=watched,
         comparison=comparison,
-        times=read_times(config.year_folder),
+        times=read_summary(config.year_folder),
         versions={"sitscube": version("sitscube"), "Python": platform.python_version()}
         | {name: version(name) for name in _PACKAGES},
         fingerprints={"cube": layout.attributes(cube)["fingerprint"], "map": layout.attributes(result)["fingerprint"]},
@@ -99,22 +101,29 @@ def make(config: Config, accuracy: dict[str, Any] | None, comparison: str | None
 
 
 def _labels(result: zarr.Group, names: list[str]) -> list[dict[str, Any]]:
-    """Cells, area and mean confidence of every label; of a label without cells the confidence is None."""
+    """Cells, area and mean confidence of every label; without cells, or where it is switched off, that is None."""
+    known = CONFIDENCE in stores.layer_names(result)
     grid = layout.read_grid(result)
     cells, confidence = np.zeros(len(names), np.int64), np.zeros(len(names))
     for shard in grid.shards:
         window = grid.window(shard)
         label = stores.read_window(result, "label", window)
         mapped = label != layout.MISSING
-        percent = stores.read_window(result, "confidence", window)[mapped]
         cells += np.bincount(label[mapped], minlength=len(names))
-        confidence += np.bincount(label[mapped], percent, minlength=len(names))
+        if known:
+            percent = stores.read_window(result, CONFIDENCE, window)[mapped]
+            confidence += np.bincount(label[mapped], percent, minlength=len(names))
     transform = grid.geobox.transform
     area = abs(transform.a * transform.e - transform.b * transform.d) / 1e6
     return [
-        {"name": name, "cells": int(n), "area": area * int(n), "confidence": total / (100 * n) if n else None}
+        {"name": name, "cells": int(n), "area": area * int(n), "confidence": total / (100 * n) if n and known else None}
         for name, n, total in zip(names, cells, confidence, strict=True)
     ]
+
+
+def _holds_series(result: zarr.Group, channels: tuple[Channel, ...]) -> bool:
+    """Whether the map holds filled series and their spread, which may be switched off."""
+    return {*map(filled_name, channels), *spread_names(channels)} <= stores.layer_names(result)
 
 
 def _quantity(channel: Channel) -> str:

@@ -4,18 +4,22 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from pipeline import lock
+from pipeline.accounting import collecting
 from pipeline.config import Config
 from pipeline.download import download
+from pipeline.errors import ShardsFailed
 from pipeline.evaluate import evaluate
 from pipeline.executor import Executor
 from pipeline.infer import infer
 from pipeline.ingest import ingest
+from pipeline.map_layers import LABEL
 from pipeline.prepare import prepare
 from pipeline.progress import Reporter
 from pipeline.publish import publish
 from pipeline.simulate import simulate
 from pipeline.stage import StageResult
-from pipeline.times import record_time
+from pipeline.summary import record_stage
 from pipeline.train import train
 
 Stage = Callable[[Config, Executor, Reporter], StageResult]
@@ -32,7 +36,8 @@ STAGES: Final[dict[str, Stage]] = {
 
 
 def planned(config: Config) -> list[str]:
-    """The stages of a whole run: observations are simulated, fetched or given; only a given reference is compared."""
+    """The stages of a whole run: observations are simulated, fetched or given; only a given reference is
+    compared; without labels nothing is compared or published."""
     skipped = set()
     if not config.simulated:
         skipped.add("simulate")
@@ -40,20 +45,32 @@ def planned(config: Config) -> list[str]:
         skipped.add("download")
     if config.reference_path is None:
         skipped.add("evaluate")
+    if LABEL not in config.inference.outputs:
+        skipped |= {"evaluate", "publish"}
     return [name for name in STAGES if name not in skipped]
 
 
 def run_stage(name: str, config: Config, executor: Executor, reporter: Reporter) -> StageResult:
-    """Do one stage, say how it ended, and keep how long it took."""
-    started = time.perf_counter()
-    result = STAGES[name](config, executor, reporter)
-    seconds = time.perf_counter() - started
-    if result.fresh:
-        record_time(config.year_folder, name, seconds)
+    """Do one stage, say how it ended, and keep what it took in `summary.json` and Dask's performance report.
+
+    Raises:
+        UserError: the stage cannot go on, or another run works on the same output.
+    """
+    with lock.hold(config.year_folder, f"sitscube {name} --year {config.year}"), collecting() as tasks:
+        started = time.perf_counter()
+        try:
+            with executor.record(config.report / f"dask-{name}.html") as recording:
+                result = STAGES[name](config, executor, reporter)
+                recording.wanted = result.fresh and tasks.shards > 0
+        except ShardsFailed as error:
+            record_stage(config.year_folder, name, started, tasks, executor.describe(), error.failures)
+            raise
+        if not result.fresh:
+            reporter.message(f"{name}: nothing to do, {result.outputs[0]} is complete")
+            return result
+        seconds = record_stage(config.year_folder, name, started, tasks, executor.describe())
         reporter.message(f"{name}: done in {seconds:.1f} s")
-    else:
-        reporter.message(f"{name}: nothing to do, {result.outputs[0]} is complete")
-    return result
+        return result
 
 
 def run(config: Config, executor: Executor, reporter: Reporter) -> list[StageResult]:
@@ -62,4 +79,5 @@ def run(config: Config, executor: Executor, reporter: Reporter) -> list[StageRes
     Raises:
         UserError: a stage cannot go on; running again goes on where it stopped.
     """
-    return [run_stage(name, config, executor, reporter) for name in planned(config)]
+    with lock.hold(config.year_folder, f"sitscube run --year {config.year}"):
+        return [run_stage(name, config, executor, reporter) for name in planned(config)]

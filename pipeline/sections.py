@@ -292,14 +292,31 @@ class Training(_Section):
     device: str = Field("auto", description="auto, cpu or cuda")
 
 
+Output = Literal["label", "confidence", "filled", "spread"]
+
+
 class Inference(_Section):
     """Labelling every pixel."""
 
-    batch_pixels: Count = Field(8192, description="pixels that go through the network at once")
+    outputs: tuple[Output, ...] = Field(
+        ("label", "confidence", "filled", "spread"), min_length=1, description="which arrays of map.zarr are written"
+    )
+    batch_pixels: Count | None = Field(
+        None, description="pixels that go through the network at once; none: what suits the device and its memory"
+    )
 
 
 class Cluster(_Section):
-    """Where shards are worked on."""
+    """Where shards are worked on, and how much may go wrong there."""
 
     scheduler: str | None = Field(None, description="none: in process; local: a cluster here; tcp://...: that one")
     workers: Count = Field(default_factory=lambda: os.cpu_count() or 1, description="of the local cluster")
+    cpu_beside_gpu: bool = Field(
+        False,
+        description="whether workers without a GPU label shards too where others have one; their last digits may differ",
+    )
+    max_failures: int = Field(10, ge=0, description="shards that may fail before a stage is ended early")
+    retries: int = Field(2, ge=0, description="of a shard whose input or output failed for the moment")
+    patience: float = Field(
+        60.0, gt=0, description="seconds to wait for a scheduler that is gone, and for workers where there are none"
+    )

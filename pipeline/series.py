@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import zarr
 
 from pipeline import layout, stores
+from pipeline.accounting import count_pixels
 from pipeline.channels import read_channels, to_physical
 from pipeline.executor import Executor
 from pipeline.grid import Shard
+from pipeline.locations import Location
 from pipeline.prepare import count_cells
 from pipeline.progress import Reporter
 from pipeline.sampling import along_blocks, draw
@@ -38,12 +39,28 @@ def mapped_series(group: zarr.Group, window: tuple[slice, slice], name: str = "m
 def mapped_numbers(
     group: zarr.Group, window: tuple[slice, slice], channels: tuple[Channel, ...], name: str = "mask"
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The same as stored: numbers (T, n) by channel; of a window without such cells, nothing but the mask is read."""
+    """The same as stored: numbers (T, n) by channel; chunks without such cells are not read."""
     mask = stores.read_window(group, name, window) == 1
-    if not mask.any():
-        n_dates = layout.array(group, "time").shape[0]
-        return {channel.name: np.empty((n_dates, 0), channel.dtype) for channel in channels}, mask
-    return {channel.name: stores.read_window(group, channel.name, window)[:, mask] for channel in channels}, mask
+    n_dates, n_cells = layout.array(group, "time").shape[0], int(mask.sum())
+    numbers = {channel.name: np.empty((n_dates, n_cells), channel.dtype) for channel in channels}
+    done = 0
+    for band in _bands(mask, layout.read_grid(group).chunk):
+        inside, n = mask[band], int(mask[band].sum())
+        place = tuple(slice(part.start + w.start, part.stop + w.start) for part, w in zip(band, window, strict=True))
+        for channel in channels:
+            stored = stores.read_window(group, channel.name, (place[0], place[1]))
+            numbers[channel.name][:, done : done + n] = stored[:, inside]
+        done += n
+    return numbers, mask
+
+
+def _bands(mask: np.ndarray, chunk: int) -> Iterator[tuple[slice, slice]]:
+    """Windows, a row of chunks each, that hold all true cells in their order; columns of chunks without any are cut."""
+    for top in range(0, mask.shape[0], chunk):
+        columns = np.flatnonzero(mask[top : top + chunk].any(axis=0))
+        if len(columns):
+            left, right = columns[0] // chunk * chunk, (columns[-1] // chunk + 1) * chunk
+            yield slice(top, min(top + chunk, mask.shape[0])), slice(int(left), min(int(right), mask.shape[1]))
 
 
 def to_series(numbers: dict[str, np.ndarray], channels: tuple[Channel, ...]) -> np.ndarray:
@@ -75,7 +92,7 @@ class Sample:
     column: np.ndarray  # (n,) int64
 
 
-def sample_series(path: Path, size: int, seed: int, executor: Executor, reporter: Reporter) -> Sample:
+def sample_series(path: Location, size: int, seed: int, executor: Executor, reporter: Reporter) -> Sample:
     """Draw cells to train on at random, in proportion from all parts of the country.
 
     Args:
@@ -90,7 +107,7 @@ def sample_series(path: Path, size: int, seed: int, executor: Executor, reporter
     return Sample(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("series", "row", "column")))
 
 
-def series_by_shard(path: Path) -> Iterator[np.ndarray]:
+def series_by_shard(path: Location) -> Iterator[np.ndarray]:
     """All series (n, T, C) to train on, of one shard after the other: memory is bounded by the shard."""
     group = stores.require(path, "prepare", "prepare")
     grid = layout.read_grid(group)
@@ -111,11 +128,12 @@ class _Share:
         return str(self.shard)
 
 
-def _sample_shard(share: _Share, *, path: Path) -> tuple[Shard, Sample]:
+def _sample_shard(share: _Share, *, path: Location) -> tuple[Shard, Sample]:
     group = stores.open_to_read(path)
     window = layout.read_grid(group).window(share.shard)
     channels = read_channels(group)
     rows, columns = along_blocks(stores.read_window(group, "train_mask", window) == 1)
     rows, columns = rows[share.places], columns[share.places]
     stored = {channel.name: stores.read_window(group, channel.name, window)[:, rows, columns] for channel in channels}
+    count_pixels(len(rows))
     return share.shard, Sample(to_series(stored, channels), rows + window[0].start, columns + window[1].start)

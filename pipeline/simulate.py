@@ -104,12 +104,7 @@ def simulate(config: Config, executor: Executor | None = None, reporter: Reporte
             "Leave ingest.granules out to simulate."
         )
     country = _country(config)
-    granules = {
-        (tile, step): config.granules / granule_name(tile, day)
-        for tile in TILES
-        for step, day in enumerate(composite_dates(config.year).tolist())
-    }
-    crop_map = config.reference_path if config.reference.path is None else None
+    granules, crop_map = _granules(config), _crop_map(config)
     outputs = tuple(granules.values()) + ((crop_map,) if crop_map else ())
     scratch = config.granules.resolve() / ".scratch"  # absolute: workers may run in another folder
     try:
@@ -142,6 +137,27 @@ def simulate(config: Config, executor: Executor | None = None, reporter: Reporte
             "bytes": sum(path.stat().st_size for path in outputs),
         },
     )
+
+
+def files_to_write(config: Config) -> tuple[list[Path], int]:
+    """Which files of the simulation are missing, damaged or of another one, and how many there are in all."""
+    crop_map, mark = _crop_map(config), _country(config).mark
+    outputs = [*_granules(config).values(), *([crop_map] if crop_map else [])]
+    return [path for path in outputs if not path.exists() or _mark_of(path) != mark], len(outputs)
+
+
+def _granules(config: Config) -> dict[tuple[Tile, int], Path]:
+    """The files of every tile and composite of the year."""
+    return {
+        (tile, step): config.granules / granule_name(tile, day)
+        for tile in TILES
+        for step, day in enumerate(composite_dates(config.year).tolist())
+    }
+
+
+def _crop_map(config: Config) -> Path | None:
+    """Where the crop map goes; None where another one is given."""
+    return config.reference_path if config.reference.path is None else None
 
 
 def _country(config: Config) -> Country:

@@ -1,17 +1,26 @@
 """What every stage hands back, and how it works through its shards."""
 
+import errno
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
-from pipeline.errors import ShardsFailed
+from pipeline import accounting, lock
+from pipeline.accounting import Account
+from pipeline.errors import ShardsFailed, Superseded
 from pipeline.executor import Executor
+from pipeline.locations import Location
 from pipeline.progress import Reporter
+from pipeline.retry import Transient, patiently
 
 Result = TypeVar("Result")
 Work = TypeVar("Work")  # a shard, or several that are worked on together
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no shard can be written any more
+_LASTING: Final = _FULL | {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 _log = logging.getLogger(__name__)
 
 
@@ -21,30 +30,86 @@ class StageResult:
 
     stage: str
     fresh: bool  # False: all was there already with the same fingerprint, nothing was done
-    outputs: tuple[Path, ...] = ()
+    outputs: tuple[Location, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)  # JSON-able
 
 
 def run_shards(
-    executor: Executor, work: Callable[[Work], Result], shards: Sequence[Work], stage: str, reporter: Reporter
+    executor: Executor,
+    work: Callable[[Work], Result],
+    shards: Sequence[Work],
+    stage: str,
+    reporter: Reporter,
+    *,
+    pixels: int | None = None,
+    gpu: bool = False,
 ) -> Iterator[Result]:
-    """Yield the result of every shard as it is ready; a shard that fails stops no other.
+    """Yield the result of every shard as it is ready; a shard that fails stops no other, unless too many do.
 
-    `shards` may also be groups of shards, each worked on in one task.
+    What the tasks took is handed to `accounting.collect`.
+
+    Args:
+        executor: where they are worked on.
+        work: called with each of `shards`.
+        shards: or groups of shards, each worked on in one task.
+        stage: name of the tasks.
+        reporter: where progress goes.
+        pixels: that the tasks will count in all, where that is known: progress is then measured by them.
+        gpu: whether the work belongs on a GPU where there is one.
 
     Raises:
-        ShardsFailed: at the end, naming the shards that raised and why.
+        ShardsFailed: at the end, or where too many have failed, naming the shards that raised and why.
     """
     failures: dict[str, str] = {}
     first: Exception | None = None
-    with reporter.track(stage, len(shards)) as task:
-        for outcome in executor.run(work, shards, name=stage):
-            task.advance(note=str(outcome.item))
-            if outcome.error is None:
-                yield outcome.result  # type: ignore[misc]
+    task_work = partial(_accounted, work, executor.limits.retries)
+    ended = 0
+    with (
+        closing(executor.run(task_work, shards, name=stage, gpu=gpu)) as outcomes,
+        reporter.track(stage, len(shards), pixels) as task,
+    ):
+        for outcome in outcomes:
+            lock.check()
+            ended += 1
+            if outcome.result is not None:
+                result, account = outcome.result
+                accounting.collect(account)
+                task.advance(note=str(outcome.item), pixels=account.pixels)
+                yield result
                 continue
+            task.advance(note=f"{outcome.item} failed")
             first = first or outcome.error
             failures[str(outcome.item)] = f"{type(outcome.error).__name__}: {outcome.error}"
             _log.debug("%s %s failed", stage, outcome.item, exc_info=outcome.error)
+            if _hopeless(outcome.error) or len(failures) > executor.limits.max_failures:
+                break
     if failures:
-        raise ShardsFailed(stage, failures) from first
+        raise ShardsFailed(stage, failures, not_tried=len(shards) - ended) from first
+
+
+def _hopeless(error: Exception | None) -> bool:
+    """Whether no other shard can fare better: the disk is full, or another run has taken over."""
+    return isinstance(error, Superseded) or (isinstance(error, OSError) and error.errno in _FULL)
+
+
+def _accounted(work: Callable[[Work], Result], retries: int, item: Work) -> tuple[Result, Account]:
+    """Do one task where it belongs, and say what it took; input and output that fail for the moment are tried again."""
+
+    def attempt() -> Result:
+        try:
+            return work(item)
+        except OSError as error:
+            if error.errno in _LASTING:
+                raise
+            raise Transient(str(error)) from error
+
+    failure: BaseException | None = None
+    with accounting.accounted() as account:
+        account.shards = 1
+        try:
+            result = patiently(attempt, 1 + retries, time.sleep)
+        except Transient as error:
+            failure = error.__cause__
+    if failure is not None:  # raised out here: as the context of its own cause it could not be sent from a worker
+        raise failure
+    return result, account

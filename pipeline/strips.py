@@ -9,13 +9,15 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from pipeline import layout, stores
+from pipeline.accounting import count_pixels
 from pipeline.averaging import ShardAverage
 from pipeline.calendar import CalendarName, composite_dates, period_of
 from pipeline.channels import layer
 from pipeline.errors import GranuleError
 from pipeline.fingerprint import fingerprint
-from pipeline.footprint import Footprint, footprint, window_of
+from pipeline.footprint import Footprint, density, footprint, window_of
 from pipeline.grid import Grid, Shard
+from pipeline.locations import Location
 from pipeline.sources.source import Channel, Scene, Source
 from pipeline.stock import Stock
 
@@ -26,7 +28,7 @@ STAGE: Final = "ingest"
 class Method:
     """How observations become averages: all that a task needs to know besides its shards and scenes."""
 
-    path: Path
+    path: Location
     source: Source
     year: int
     calendar: CalendarName
@@ -63,22 +65,34 @@ def layers(channels: Sequence[Channel]) -> list[layout.Layer]:
     ]
 
 
-def strips_to_do(stock: Stock, method: Method, grid: Grid) -> Iterator[Strip]:
-    """The shards that are missing or made from other content, in strips as wide as the source decodes at once."""
+def strips_to_do(stock: Stock, method: Method, grid: Grid, *, anew: bool = False) -> Iterator[Strip]:
+    """The shards that are missing or made from other content, in strips as wide as the source decodes at once.
+
+    All of them where the cube is made `anew`, and then nothing is looked up in it.
+    """
     names = [each.name for each in layers(method.source.channels)]
-    unwritten = set(stores.shards_to_do(method.path, names, grid))
-    records = stores.read_records(method.path, STAGE, grid.shards)
     touching = _scenes_by_shard(stock.scenes, grid)
     marks = {shard: fingerprint(method.mark, stock.inputs(touching[shard])) for shard in grid.shards}
-    width = max(1, round(method.source.row_width / (grid.shard * abs(grid.geobox.transform.a))))
+    to_do = list(grid.shards) if anew else stores.shards_to_do(method.path, STAGE, marks, names, grid)
+    width = strip_width(method.source, grid)
     strips: dict[tuple[int, int], list[Shard]] = {}
-    for shard in grid.shards:
-        if shard in unwritten or records.get(shard, {}).get("mark") != marks[shard]:
-            strips.setdefault((shard.i, shard.j // width), []).append(shard)
+    for shard in to_do:
+        strips.setdefault((shard.i, shard.j // width), []).append(shard)
     for shards in strips.values():
         needed = {id(scene) for shard in shards for scene in touching[shard]}
         scenes = tuple(scene for scene in stock.scenes if id(scene) in needed)
         yield Strip(tuple(shards), tuple(marks[shard] for shard in shards), scenes)
+
+
+def strip_width(source: Source, grid: Grid) -> int:
+    """Shards of a strip, where none is missing."""
+    return max(1, round(source.row_width / (grid.shard * abs(grid.geobox.transform.a))))
+
+
+def pixels_per_cell(grid: Grid, scenes: Sequence[Scene]) -> float:
+    """How many pixels of the finest scene have the area of a cell; 1 where there are no scenes."""
+    places = {scene.geobox for scene in scenes}
+    return max((density(grid.geobox, place) for place in places), default=1.0)
 
 
 def _scenes_by_shard(scenes: Sequence[Scene], grid: Grid) -> dict[Shard, tuple[Scene, ...]]:
@@ -92,10 +106,12 @@ def _scenes_by_shard(scenes: Sequence[Scene], grid: Grid) -> dict[Shard, tuple[S
     return found
 
 
-def ingest_strip(method: Method, strip: Strip) -> dict[Path, str]:
-    """Write the shards of a strip; where files cannot be read, write nothing and return them with the reason."""
-    group = stores.open_to_write(method.path)
-    grid = layout.read_grid(group)
+def ingest_strip(method: Method, run: str, strip: Strip) -> dict[Path, str]:
+    """Write the shards of a strip; where files cannot be read, write nothing and return them with the reason.
+
+    `run` is the fingerprint with which the stage was begun.
+    """
+    grid = layout.read_grid(stores.open_to_read(method.path))
     by_period: list[list[Scene]] = [[] for _ in composite_dates(method.year, method.calendar)]
     for scene in strip.scenes:
         by_period[period_of(scene.day, method.calendar)].append(scene)
@@ -119,10 +135,13 @@ def ingest_strip(method: Method, strip: Strip) -> dict[Path, str]:
     if unreadable:
         return unreadable
     for shard, mark, average in zip(strip.shards, strip.marks, averages, strict=True):
-        stores.discard_record(group, STAGE, shard)
-        for name, values in average.arrays().items():
-            stores.write_shard(group, name, grid, shard, values)
-        stores.write_record(group, STAGE, shard, {"mark": mark, "counts": dict(average.counts)})
+        arrays = average.arrays()
+        with stores.writing(method.path, STAGE, run) as group:
+            stores.discard_record(group, STAGE, shard)
+            for name, values in arrays.items():
+                stores.write_shard(group, name, grid, shard, values)
+            stores.write_record(group, STAGE, shard, {"mark": mark, "counts": dict(average.counts)})
+        count_pixels(arrays["land_share"].size)
     return {}
 
 

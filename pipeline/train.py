@@ -3,37 +3,39 @@
 import io
 import json
 import shutil
-from functools import partial
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 import zarr
 
-from model import JointClustering, TrainingDiverged
+from model import JointClustering
 from model.history import history_lines
 from model.presets import pretraining_steps, with_preset
-from pipeline import figures, layout, stores
+from pipeline import accounting, figures, layout, stores
+from pipeline.accounting import Account
 from pipeline.channels import read_channels
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
-from pipeline.files import partial_path, write_bytes, write_text
+from pipeline.files import read_text, write_bytes, write_text
 from pipeline.fingerprint import content_digest, fingerprint
+from pipeline.locations import Location
 from pipeline.memory import check_sample
+from pipeline.model_files import written_model
 from pipeline.prepare import count_cells
 from pipeline.progress import Reporter, Silent
-from pipeline.series import Sample, sample_series, series_by_shard
+from pipeline.series import Sample, sample_series
 from pipeline.stage import StageResult
 from pipeline.training_progress import TrainingBar
+from pipeline.training_task import TrainingTask
 
 STAGE: Final = "train"
 VERSION: Final = 3
 SAMPLE: Final = "sample.npz"  # row and column on the grid of every series that the network was given, in their order
 _RECORD: Final = "training.json"
-_FINGERPRINT: Final = "fingerprint"
 
 
 def train(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
@@ -50,38 +52,31 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
     executor, reporter = executor or InProcess(), reporter or Silent()
     group = stores.require(config.cube, "prepare", "prepare")
     estimator = make_estimator(config)
-    options = with_preset(estimator.get_params())  # what a preset stands for may change with the software
-    mark = fingerprint(
-        STAGE, VERSION, stores.stage_fingerprint(group, "prepare"), config.training, config.seed, options
-    )
+    options = with_preset(estimator.get_params())
+    mark = train_mark(config, group)
     folder = config.model
     record = read_record(folder)
     if record is not None and record["fingerprint"] == mark:
         shutil.rmtree(state_folder(config), ignore_errors=True)  # where a kill came after the model was complete
         return StageResult(STAGE, False, (folder,), record["facts"])
-    torch.set_num_threads(1)  # measured: on networks this small a second thread costs more than it brings
     n_cells = sum(count_cells(group, "train_mask").values())
     n_times, n_channels = layout.array(group, "time").shape[0], len(read_channels(group))
-    check_sample(config, min(n_cells, config.training.sample_pixels), n_times, n_channels)
-    state = _begin_state(config, mark, reporter)
+    where = executor.describe()
+    limit = where.get("memory_limit") if where["gpu_workers"] else None  # None: of this machine
+    check_sample(config, min(n_cells, config.training.sample_pixels), n_times, n_channels, limit)
     sample = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter)
+    axes = expected_of_model(group)
+    about = {name: axes[name] for name in ("calendar", "day_of_year", "channels")}
+    about |= {"years": [config.year], "sitscube": version("sitscube")}
+    state = state_folder(config)
+    work = TrainingTask(
+        estimator.get_params(), sample.series, about, state, mark, config.cube, config.training.target == "all"
+    )
     before = pretraining_steps(estimator.get_params())
+    accounting.collect(Account(pixels=len(sample.series)))
     with reporter.track("train", before + config.training.iterations) as task:
-        try:
-            estimator.fit(
-                sample.series,
-                progress=TrainingBar(task, reporter, before),
-                checkpoint=state,
-                population=partial(series_by_shard, config.cube) if config.training.target == "all" else None,
-            )
-        except (ValueError, TrainingDiverged) as error:
-            raise UserError(
-                f"training on {len(sample.series)} sampled cells of {config.cube} failed: {error}"
-            ) from error
-        except OSError as error:
-            raise UserError(
-                f"cannot write {state}: {error.strerror or error}. Free space or choose another --out."
-            ) from None
+        files = executor.once(work, name=STAGE, listener=TrainingBar(task, reporter, before))
+    estimator = read_files(files)
     facts = {
         "sampled_cells": len(sample.series),
         "iterations": estimator.n_iter_,
@@ -89,38 +84,32 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
         "peaks": [int(peak) for peak in estimator.cluster_peaks_],
         "simulated": layout.attributes(group)["simulated"],
     }
-    axes = expected_of_model(group)
-    about = {name: axes[name] for name in ("calendar", "day_of_year", "channels")}
-    about |= {"years": [config.year], "sitscube": version("sitscube")}
-    save(estimator, folder, {"fingerprint": mark, "facts": facts}, sample, about)
+    save(estimator, folder, {"fingerprint": mark, "facts": facts}, sample)
     shutil.rmtree(state, ignore_errors=True)
     return StageResult(STAGE, True, (folder,), facts)
 
 
+def train_mark(config: Config, cube: zarr.Group) -> str:
+    """Fingerprint of a model: of the prepared cube and of all settings of the training."""
+    options = with_preset(make_estimator(config).get_params())  # what a preset stands for may change with the software
+    made_from = stores.stage_fingerprint(cube, "prepare")
+    return fingerprint(STAGE, VERSION, made_from, config.training, config.seed, options)
+
+
+def read_files(files: dict[str, bytes]) -> JointClustering:
+    """The estimator whose files these are, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        return JointClustering.load(folder, device="cpu")
+
+
 def state_folder(config: Config) -> Path:
-    """Where the state of a training that has not ended is kept."""
-    return config.year_folder / "training"
-
-
-def _begin_state(config: Config, mark: str, reporter: Reporter) -> Path:
-    """The folder of the training's state; what one with other inputs or settings left there is removed."""
-    folder = state_folder(config)
-    try:
-        if folder.exists():
-            written = folder / _FINGERPRINT
-            if written.exists() and written.read_text() == mark:
-                return folder
-            reporter.message(f"an unfinished training with other inputs or settings is discarded: {folder}")
-            written.unlink(
-                missing_ok=True
-            )  # first, so that a kill leaves nothing that looks like a state to go on from
-            shutil.rmtree(folder)
-        write_text(folder / _FINGERPRINT, mark)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {folder}: {error.strerror or error}. Free space or choose another --out."
-        ) from None
-    return folder
+    """Where the state of a training that has not ended is kept: on a disk, a folder for each place of outputs."""
+    if config.local is None and isinstance(config.year_folder, Path):
+        return config.year_folder / "training"
+    place = fingerprint(str(config.out))
+    return config.local_folder / config.region.name / str(config.year) / f"training-{place}"
 
 
 def expected_of_model(cube: zarr.Group) -> dict[str, Any]:
@@ -160,38 +149,33 @@ def make_estimator(config: Config) -> JointClustering:
     )
 
 
-def save(
-    estimator: JointClustering, folder: Path, record: dict[str, Any], sample: Sample, about: dict[str, Any]
-) -> None:
-    """Write the model's folder beside the old one and put it in its place; the record goes last."""
-    beside = partial_path(folder)
+def save(estimator: JointClustering, folder: Location, record: dict[str, Any], sample: Sample) -> None:
+    """Write the model's files and put them in the place of the old ones; the record goes last."""
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        estimator.save(beside, about=about)
-        history = history_lines(estimator.history_)
-        write_text(beside / "history.jsonl", "".join(json.dumps(line, sort_keys=True) + "\n" for line in history))
-        write_bytes(beside / "training.png", figures.training(history))
-        cells = io.BytesIO()
-        np.savez_compressed(cells, row=sample.row, column=sample.column)
-        write_bytes(beside / SAMPLE, cells.getvalue())
-        write_text(beside / _RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
+        with written_model(folder, last=_RECORD) as made:
+            estimator.save(made)
+            history = history_lines(estimator.history_)
+            write_text(made / "history.jsonl", "".join(json.dumps(line, sort_keys=True) + "\n" for line in history))
+            write_bytes(made / "training.png", figures.training(history))
+            cells = io.BytesIO()
+            np.savez_compressed(cells, row=sample.row, column=sample.column)
+            write_bytes(made / SAMPLE, cells.getvalue())
+            write_text(made / _RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise UserError(
             f"cannot write {folder}: {error.strerror or error}. Free space or choose another --out."
         ) from None
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
+def read_history(folder: Location) -> list[dict[str, Any]]:
     """The lines that training left beside the model."""
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in read_text(folder / "history.jsonl").splitlines()]
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: Location) -> dict[str, Any] | None:
     """What training left beside the model, or None where there is no finished model."""
     try:
-        record: dict[str, Any] = json.loads((folder / _RECORD).read_text())
+        record: dict[str, Any] = json.loads(read_text(folder / _RECORD))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -199,7 +183,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
-def model_digest(folder: Path) -> str:
+def model_digest(folder: Location) -> str:
     """Digest of the model's content: what inference depends on.
 
     Raises:

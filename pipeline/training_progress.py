@@ -19,6 +19,9 @@ class TrainingBar:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show one event."""
+        if "message" in event:
+            self._reporter.message(event["message"])
+            return
         phase, step, losses = event["phase"], event["step"], event["losses"]
         if event.get("resumed"):
             self._reporter.message(f"training goes on at iteration {step}")

@@ -1,8 +1,8 @@
 """Series that were watched while the network trained, with what the stores say of their cells."""
 
+import io
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from model import JointClustering
 from pipeline import layout
 from pipeline.channels import read_channels, to_physical
 from pipeline.errors import UserError
+from pipeline.files import read_bytes
+from pipeline.locations import Location
 from pipeline.reference import UNUSED
 from pipeline.train import SAMPLE
 
@@ -34,7 +36,7 @@ class Unwatched:
 
 
 def read_watched(
-    estimator: JointClustering, folder: Path, cube: zarr.Group, result: zarr.Group, reference: zarr.Group | None
+    estimator: JointClustering, folder: Location, cube: zarr.Group, result: zarr.Group, reference: zarr.Group | None
 ) -> Watched | Unwatched:
     """Look up the cells of the watched series.
 
@@ -95,14 +97,14 @@ def read_series(cube: zarr.Group, row: np.ndarray, column: np.ndarray) -> np.nda
     return np.stack([to_physical(numbers, channel) for numbers, channel in zip(stored, channels, strict=True)], axis=-1)
 
 
-def _read_sample(path: Path) -> np.ndarray | None:
+def _read_sample(path: Location) -> np.ndarray | None:
     """Row and column (n, 2) of the sampled cells, or None where the model came without them.
 
     Raises:
         UserError: the file is damaged.
     """
     try:
-        with path.open("rb") as source, np.load(source, allow_pickle=False) as file:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as file:
             columns: list[Any] = [file[name].astype(np.int64) for name in ("row", "column")]
         cells = np.stack(columns, axis=1)
         if cells.ndim != 2:

@@ -44,11 +44,11 @@ class Listener:
         self.messages.append(text)
 
     @contextmanager
-    def track(self, name: str, total: int):
+    def track(self, name: str, total: int, pixels: int | None = None):
         self.totals[name], self.notes[name] = total, []
         yield self
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
+    def advance(self, steps: int = 1, note: str = "", pixels: int = 0) -> None:
         list(self.notes.values())[-1].append(note)
 
 

@@ -138,7 +138,7 @@ def objects(store: Path) -> dict[str, str]:
     return {
         str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name != "zarr.json"
+        if path.is_file() and path.name != "zarr.json" and path.relative_to(store).parts[0] != "records"
     }
 
 

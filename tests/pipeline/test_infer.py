@@ -11,14 +11,17 @@ import pytest
 import torch
 import xarray as xr
 from distributed import Client, LocalCluster
-from small_country import small_config
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_country import small_config, stamps
 
 from model import JointClustering
 from pipeline import layout, stores
+from pipeline.channels import read_channels
 from pipeline.errors import UserError
-from pipeline.executor import OnDask
 from pipeline.infer import infer
-from pipeline.series import mapped_series
+from pipeline.on_dask import OnDask
+from pipeline.series import mapped_numbers, mapped_series
 
 SCALE = 100
 OUTPUTS = ("label", "confidence", "fpar_filled", "fill_spread")
@@ -28,7 +31,7 @@ def objects(store: Path) -> dict[str, str]:
     """Digest of every chunk object of the store."""
     found = {}
     for path in sorted(store.rglob("*")):
-        if path.is_file() and path.name != "zarr.json":
+        if path.is_file() and path.name != "zarr.json" and path.relative_to(store).parts[0] != "records":
             found[str(path.relative_to(store))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
@@ -118,7 +121,8 @@ def test_a_killed_infer_goes_on_and_ends_with_the_same_bytes(finished, trained):
         stores.require(trained.map, "infer", "infer")
     done = objects(trained.map)
     grid = layout.read_grid(stores.open_to_read(trained.map))
-    left = stores.shards_to_do(trained.map, OUTPUTS, grid)
+    mark = str(stores.stage_fingerprint_at(trained.map, "infer"))
+    left = stores.shards_to_do(trained.map, "infer", mark, OUTPUTS, grid)
     assert 0 < len(left) < len(grid.shards)
     before = time.time_ns()
     assert infer(trained).facts["shards"] == len(left)
@@ -155,3 +159,56 @@ def test_a_damaged_model_is_refused(trained, finished):
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(UserError, match="sitscube train"):
         infer(trained)
+
+
+def with_outputs(config, *outputs):
+    return config.model_copy(update={"inference": config.inference.model_copy(update={"outputs": outputs})})
+
+
+def test_outputs_that_are_switched_off_are_not_written_and_the_others_do_not_change(finished, trained):
+    assert infer(with_outputs(trained, "label", "spread")).fresh
+    assert stores.layer_names(stores.open_to_read(trained.map)) == {"label", "fill_spread"}
+    full = objects(finished.map)
+    assert objects(trained.map).items() <= full.items()
+    assert not infer(with_outputs(trained, "spread", "label")).fresh
+
+
+def test_an_output_that_is_switched_on_later_is_added_and_one_that_is_switched_off_removed(finished, trained):
+    infer(with_outputs(trained, "label"))
+    assert infer(trained).fresh
+    assert objects(trained.map) == objects(finished.map)
+    kept = stamps(trained.map / "label" / "c")
+    assert infer(with_outputs(trained, "label", "confidence")).fresh  # nothing to compute: two arrays are removed
+    assert stores.layer_names(stores.open_to_read(trained.map)) == {"label", "confidence"}
+    assert stamps(trained.map / "label" / "c") == kept
+    assert stores.open_to_read(trained.map).attrs["complete"]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(blocks=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 45), st.integers(1, 12)), max_size=3))
+def test_only_chunks_between_mapped_cells_are_read_and_all_these_cells(finished, blocks):
+    cube = stores.open_to_read(finished.cube)
+    grid, channels = layout.read_grid(cube), read_channels(cube)
+    mask = np.zeros(grid.shape, np.uint8)
+    for i, j, size in blocks:
+        mask[i : i + size, j : j + size] = 1
+    windows = []
+
+    def read(group, name, window):
+        if name == "mask":
+            return mask[window]
+        windows.append(window)
+        return np.asarray(layout.array(group, name)[..., window[0], window[1]])
+
+    everything = (slice(0, grid.shape[0]), slice(0, grid.shape[1]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.series.stores.read_window", read)
+        numbers, found = mapped_numbers(cube, everything, channels)
+    np.testing.assert_array_equal(found, mask == 1)
+    np.testing.assert_array_equal(numbers["fpar"], layout.array(cube, "fpar")[:][:, mask == 1])
+    rows_with_cells = {i // grid.chunk for i in np.flatnonzero(mask.any(axis=1))}
+    assert {rows.start // grid.chunk for rows, _ in windows} == rows_with_cells
+    for rows, columns in windows:
+        inside = np.flatnonzero(mask[rows].any(axis=0))
+        assert columns.start <= inside[0] < columns.start + grid.chunk
+        assert columns.stop - grid.chunk <= inside[-1] < columns.stop + grid.chunk

@@ -21,7 +21,8 @@ from pipeline.calendar import composite_dates
 from pipeline.channels import read_channels, to_physical, to_stored
 from pipeline.config import Config
 from pipeline.evaluate import read_accuracy
-from pipeline.executor import InProcess, OnDask
+from pipeline.executor import InProcess
+from pipeline.on_dask import OnDask
 from pipeline.infer import infer
 from pipeline.ingest import ingest
 from pipeline.prepare import prepare

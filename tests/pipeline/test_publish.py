@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -151,3 +152,39 @@ def test_another_grid_is_refused_and_the_cube_kept(two_years, tmp_path):
     with pytest.raises(UserError, match="another --out"):
         run(other, InProcess(), Silent())
     assert xr.open_zarr(year.clusters, consolidated=False).year.values.tolist() == [2018, 2021]
+
+
+def with_outputs(config, *outputs):
+    return config.model_copy(update={"inference": config.inference.model_copy(update={"outputs": outputs})})
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A finished year in an output folder of the test's own."""
+    shutil.copytree(finished.out, tmp_path / "out")
+    return finished.model_copy(update={"out": tmp_path / "out"})
+
+
+def test_a_year_without_confidence_and_filled_series_is_published_and_completed_later(copied, finished):
+    run(with_outputs(copied, "label"), InProcess(), Silent())
+    years = stores.open_to_read(copied.clusters)
+    assert (layout.array(years, "confidence")[:] == 255).all()
+    whole = stores.open_to_read(finished.clusters)
+    np.testing.assert_array_equal(layout.array(years, "label")[:], layout.array(whole, "label")[:])
+    assert "Filled series" not in (copied.report / "index.html").read_text()
+    assert not (copied.report / "series.png").exists()
+    results = {result.stage: result.fresh for result in run(copied, InProcess(), Silent())}
+    assert results["infer"]
+    assert results["publish"]
+    assert not results["train"]
+    years = stores.open_to_read(copied.clusters)
+    np.testing.assert_array_equal(layout.array(years, "confidence")[:], layout.array(whole, "confidence")[:])
+    assert "Filled series" in (copied.report / "index.html").read_text()
+
+
+def test_a_map_without_labels_is_neither_compared_nor_published(copied):
+    filled = with_outputs(copied, "filled")
+    assert [result.stage for result in run(filled, InProcess(), Silent())][-1] == "infer"
+    for stage in (evaluate, publish):
+        with pytest.raises(UserError, match="inference.outputs"):
+            stage(filled)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load_config
-from pipeline.executor import open_executor
+from pipeline.cluster import open_executor
+from pipeline.sections import Cluster
 from pipeline.simulate import simulate
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "simulation_difficulty.py"
@@ -19,7 +20,7 @@ def test_labels_make_it_easy_and_mean_filling_makes_it_hard(year: int, tmp_path:
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     config = load_config(year=year, out=tmp_path)
-    with open_executor("local", 2) as (executor, _):
+    with open_executor(Cluster(scheduler="local", workers=2)) as (executor, _):
         simulate(config, executor)
     figures = benchmark.measure(config)
     assert 0.95 < figures["random forest"] < 0.985

@@ -19,7 +19,8 @@ from shapely.geometry import box, mapping
 
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
-from pipeline.executor import InProcess, OnDask
+from pipeline.executor import InProcess
+from pipeline.on_dask import OnDask
 from pipeline.simulate import simulate
 from pipeline.sources.choice import open_source
 from pipeline.sources.viirs_names import GranuleName, parse_name

@@ -36,11 +36,11 @@ class Recorder:
         self.said.append(text)
 
     @contextmanager
-    def track(self, name, total):
+    def track(self, name, total, pixels=None):
         self.steps, self.total = 0, total
         yield self
 
-    def advance(self, steps=1, note=""):
+    def advance(self, steps=1, note="", pixels=0):
         self.steps += steps
         self.notes.append(note)
 

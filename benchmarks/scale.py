@@ -1,0 +1,288 @@
+"""How inference scales: time and memory with the number of shards, workers, and where the time goes.
+
+    python benchmarks/scale.py [--quick] [--json FILE] [--folder DIR] [--mapped-share 0.2]
+
+Everything goes through the real stage `infer` on local clusters of worker processes, on synthetic cubes (see
+synthetic_cube.py). Times are of the stage, start-up of clusters apart; on a machine that does other things, trust
+ratios.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from scale_parts import PARTS, Part, begin_scratch, nothing
+from synthetic_cube import make_cube, make_model
+
+from pipeline import accounting, layout, stores
+from pipeline.cluster import open_executor
+from pipeline.config import Config, load_config
+from pipeline.infer import infer
+from pipeline.on_dask import OnDask
+from pipeline.progress import Silent
+from pipeline.stage import run_shards
+
+PACKAGES = ("dask", "distributed", "numcodecs", "numpy", "torch", "zarr")
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured."""
+
+    counts: Sequence[int]  # of shards, for growth
+    shard: int
+    large: int  # cells along y and x of a shard of the layout for 10 m
+    large_count: int
+    pair: int  # shards for one against two workers
+    many: int  # shards for orchestration ...
+    small: int  # ... and their cells along y and x
+    parts: int  # shards for the parts
+    repeats: int
+
+
+FULL = Sizes((1, 4, 16, 64), 1024, 2048, 2, 16, 256, 512, 8, 2)
+QUICK = Sizes((1, 4), 512, 1024, 1, 4, 64, 128, 2, 1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the stage."""
+
+    seconds: float
+    task_seconds: float  # on all workers together
+    pixels: int
+    peak: int  # bytes resident, the most of any worker
+
+    @property
+    def rate(self) -> float:
+        """Pixels a second."""
+        return self.pixels / self.seconds
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held resident.
+
+    Not ru_maxrss where it can be helped: Linux hands that of the parent on to a child.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return accounting.peak_memory()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def warm_up() -> None:
+    """Import what tasks need; it is not what is measured."""
+    import pipeline.infer
+    import pipeline.labelling  # noqa: F401
+
+
+@contextmanager
+def workers(config: Config, n: int) -> Iterator[OnDask]:
+    """An executor on n worker processes that are ready to work."""
+    settings = config.cluster.model_copy(update={"scheduler": "local", "workers": n})
+    with open_executor(settings) as (executor, _):
+        if not isinstance(executor, OnDask):
+            raise TypeError("a local cluster is meant")
+        executor.client.wait_for_workers(n)
+        executor.client.run(warm_up)
+        yield executor
+
+
+def run(config: Config, executor: OnDask) -> Run:
+    """Run the stage from the beginning."""
+    shutil.rmtree(str(config.map), ignore_errors=True)
+    started = time.perf_counter()
+    with accounting.collecting() as account:
+        infer(config, executor)
+    seconds = time.perf_counter() - started
+    return Run(seconds, account.seconds, account.pixels, max(executor.client.run(peak_memory).values()))
+
+
+@contextmanager
+def country(folder: Path, n_shards: int, shard: int, share: float) -> Iterator[Config]:
+    """A cube and its model, removed at the end."""
+    config = load_config(year=2018, out=folder / f"{n_shards}x{shard}")
+    make_cube(config, n_shards, shard, chunk=min(128 if shard < 2048 else 256, shard), mapped_share=share)
+    make_model(config)
+    try:
+        yield config
+    finally:
+        shutil.rmtree(str(config.out))
+
+
+# ---- the measurements
+
+
+def growth(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
+    """Time and memory of one worker with the number of shards."""
+    rows: list[dict[str, Any]] = []
+    first: Run | None = None
+    for n in sizes.counts:
+        with country(folder, n, sizes.shard, share) as config, workers(config, 1) as executor:
+            found = run(config, executor)
+        first = first or found
+        rows.append(
+            {
+                "shards": n,
+                "seconds": found.seconds,
+                "pixels/s": found.rate,
+                "of linear": found.seconds / (n * first.seconds),
+                "peak MB": found.peak / MEGABYTE,
+                "of one shard's peak": found.peak / first.peak,
+            }
+        )
+    return rows
+
+
+def large_shards(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
+    """Memory of a worker at the layout for 10 m."""
+    with country(folder, sizes.large_count, sizes.large, share) as config, workers(config, 1) as executor:
+        found = run(config, executor)
+    return [
+        {"shards": sizes.large_count, "shard": sizes.large, "pixels/s": found.rate, "peak MB": found.peak / MEGABYTE}
+    ]
+
+
+def one_against_two(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
+    """The same shards on one worker and on two, in turn; the better of the repeats of each."""
+    best: dict[int, float] = {}
+    with country(folder, sizes.pair, sizes.shard, share) as config:
+        for _ in range(sizes.repeats):
+            for n in (1, 2):
+                with workers(config, n) as executor:
+                    best[n] = max(best.get(n, 0.0), run(config, executor).rate)
+    return [{"workers": n, "pixels/s": rate, "of one worker": rate / best[1]} for n, rate in best.items()]
+
+
+def orchestration(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
+    """What is not work: the share of two workers' time outside of tasks, and the cost of tasks that do nothing."""
+    with country(folder, sizes.many, sizes.small, share) as config, workers(config, 2) as executor:
+        found = run(config, executor)
+        grid = layout.read_grid(stores.open_to_read(config.cube))
+        started = time.perf_counter()
+        for _ in run_shards(executor, nothing, grid.shards, "nothing", Silent()):
+            pass
+        empty = time.perf_counter() - started
+    return [
+        {
+            "shards": sizes.many,
+            "shard": sizes.small,
+            "seconds": found.seconds,
+            "orchestration": 1 - found.task_seconds / (2 * found.seconds),
+            "ms an empty task": 1000 * empty / sizes.many,
+            "empty tasks' share": empty / found.seconds,
+        }
+    ]
+
+
+def parts(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
+    """The stage on one worker against its parts alone, in turn there; the better of the repeats of each."""
+    best: dict[str, float] = {}
+    with country(folder, sizes.parts, sizes.shard, share) as config, workers(config, 1) as executor:
+        shards = layout.read_grid(stores.open_to_read(config.cube)).shards
+        for _ in range(sizes.repeats):
+            whole = run(config, executor)
+            begin_scratch(config)
+            taken = {"end to end": whole.seconds, "tasks": whole.task_seconds}
+            for name in PARTS:
+                taken[name] = sum(run_shards(executor, Part(config, name), shards, "part", Silent()))
+            best = {name: min(seconds, best.get(name, seconds)) for name, seconds in taken.items()}
+        pixels = whole.pixels
+    slowest = max(best[name] for name in PARTS)
+    return [
+        {
+            "part": name,
+            "s a shard": seconds / sizes.parts,
+            "pixels/s": pixels / seconds,
+            "slowest part's time / this": slowest / seconds,
+        }
+        for name, seconds in best.items()
+    ]
+
+
+MEASUREMENTS = {
+    "growth: one worker": growth,
+    "large shards: one worker": large_shards,
+    "one against two workers": one_against_two,
+    "orchestration: two workers": orchestration,
+    "parts: one worker": parts,
+}
+
+
+# ---- showing them
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    names = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "cpu": names[0].partition(":")[2].strip() if names else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory GB": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "load before": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows under the names of their columns."""
+    cells = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  " + "   ".join(map(str.rjust, row, widths)) for row in cells)
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small shards and few: two minutes")
+    parser.add_argument("--only", choices=[name.partition(":")[0] for name in MEASUREMENTS], action="append")
+    parser.add_argument("--mapped-share", type=float, default=0.2, help="of the cells; 0.2 of Italy is cropland")
+    parser.add_argument("--shards", type=int, nargs="+", help="numbers of shards for growth")
+    parser.add_argument("--shard", type=int, help="cells along y and x of a shard")
+    parser.add_argument("--folder", type=Path, help="for intermediate data (3 GB); removed at the end")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    arguments = parser.parse_args()
+    given = {"counts": arguments.shards, "shard": arguments.shard}
+    sizes = Sizes(**{**vars(QUICK if arguments.quick else FULL), **{k: v for k, v in given.items() if v is not None}})
+    figures: dict[str, Any] = {"machine": machine(), "sizes": vars(sizes), "mapped share": arguments.mapped_share}
+    for name, value in figures["machine"].items():
+        print(f"{name:>12}: {value}")
+    for name, measure in MEASUREMENTS.items():
+        if arguments.only and name.partition(":")[0] not in arguments.only:
+            continue
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            figures[name] = measure(Path(folder), sizes, arguments.mapped_share)
+        print(f"\n{name} ({time.perf_counter() - started:.0f} s)\n{table(figures[name])}", flush=True)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()

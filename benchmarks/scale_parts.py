@@ -1,0 +1,113 @@
+"""The parts of inference, each measured alone where shards are worked on: reading, the network, writing.
+
+Every function is a task: it prepares what the part needs, measures the part alone, and gives its seconds.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline import layout, stores
+from pipeline.channels import read_channels, to_physical
+from pipeline.config import Config
+from pipeline.grid import Shard
+from pipeline.infer import load_model
+from pipeline.labelling import label_series
+from pipeline.map_layers import map_layers, maps_crops
+from pipeline.memory import batch_pixels
+from pipeline.series import mapped_numbers
+
+SCRATCH = "scratch"  # stage that the written shards belong to
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the work on a shard, as a task."""
+
+    config: Config
+    name: str  # of PARTS
+
+    def __call__(self, shard: Shard) -> float:
+        """Seconds that the part alone took."""
+        torch.set_num_threads(1)
+        return PARTS[self.name](self.config, shard)
+
+
+def nothing(shard: Shard) -> None:
+    """A task that does nothing: what is left is what tasks cost as such."""
+
+
+def read(config: Config, shard: Shard) -> float:
+    """Read and decode the mapped cells' series."""
+    started = time.perf_counter()
+    _numbers(config, shard)
+    return time.perf_counter() - started
+
+
+def label(config: Config, shard: Shard) -> float:
+    """From stored numbers in memory to stored outputs in memory."""
+    numbers, channels = _numbers(config, shard)
+    model = load_model(config.model)
+    wanted = [layer.name for layer in _layers(config)]
+    started = time.perf_counter()
+    label_series(model, numbers, channels, batch_pixels(model), wanted)
+    return time.perf_counter() - started
+
+
+@torch.inference_mode()
+def network(config: Config, shard: Shard) -> float:
+    """The network's forward pass alone, on tensors that are ready, in the same batches."""
+    numbers, channels = _numbers(config, shard)
+    model = load_model(config.model)
+    minimum, span = model.scaler_.by_channel(torch.device("cpu"))
+    dates = np.stack([to_physical(numbers[one.name], one) for one in channels], 1)
+    scaled = torch.from_numpy(dates).sub_(minimum).div_(span)
+    # in the layout and with the padding of `infer_dates`
+    batches = [part.contiguous().permute(2, 0, 1) for part in scaled.split(batch_pixels(model), 2)]
+    masks = [~part.isnan() for part in batches]
+    started = time.perf_counter()
+    for x, mask in zip(batches, masks, strict=True):
+        model.model_(x, mask)
+    return time.perf_counter() - started
+
+
+def write(config: Config, shard: Shard) -> float:
+    """Encode and write every output, from memory."""
+    path = config.map.with_name("scratch.zarr")
+    group, done = stores.open_to_write(path), stores.open_to_read(config.map)
+    grid = layout.read_grid(done)
+    held = {layer.name: stores.read_window(done, layer.name, grid.window(shard)) for layer in _layers(config)}
+    started = time.perf_counter()
+    for name, data in held.items():
+        stores.write_shard(group, name, grid, shard, data)
+    return time.perf_counter() - started
+
+
+PARTS: dict[str, Callable[[Config, Shard], float]] = {
+    "read+decode": read,
+    "model (label_series)": label,
+    "network alone": network,
+    "encode+write": write,
+}
+
+
+def begin_scratch(config: Config) -> None:
+    """Make the store that `write` writes to, like the map."""
+    group = stores.open_to_read(config.map)
+    axes = [layout.time_axis(layout.read_dates(group))]
+    path = config.map.with_name("scratch.zarr")
+    stores.begin(path, SCRATCH, SCRATCH, layout.read_grid(group), _layers(config), axes=axes)
+
+
+def _numbers(config: Config, shard: Shard) -> tuple[dict[str, np.ndarray], tuple]:
+    cube = stores.open_to_read(config.cube)
+    channels = read_channels(cube)
+    return mapped_numbers(cube, layout.read_grid(cube).window(shard), channels)[0], channels
+
+
+def _layers(config: Config) -> tuple[layout.Layer, ...]:
+    cube = stores.open_to_read(config.cube)
+    return map_layers(2, read_channels(cube), config.inference.outputs, crops=maps_crops(cube))

@@ -1,0 +1,85 @@
+"""What a task took: seconds, memory, bytes and pixels, kept where it runs and added up by its stage."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in which ru_maxrss counts
+
+
+@dataclass
+class Account:
+    """One task's figures, or the sum of many."""
+
+    seconds: float = 0.0
+    shards: int = 0  # tasks: shards, or strips of them
+    bytes_read: int = 0  # of store objects, as they are stored
+    bytes_written: int = 0
+    pixels: int = 0  # cells worked on: all of a shard where it is ingested or prepared, the mapped ones where labelled
+    peak_memory: int = 0  # bytes resident, the most that any process of the tasks ever held
+
+    def add(self, other: "Account") -> None:
+        """Take in another task's figures; the peak is the larger one."""
+        self.seconds += other.seconds
+        self.shards += other.shards
+        self.bytes_read += other.bytes_read
+        self.bytes_written += other.bytes_written
+        self.pixels += other.pixels
+        self.peak_memory = max(self.peak_memory, other.peak_memory)
+
+
+_current: ContextVar[Account | None] = ContextVar("account", default=None)
+_collected: ContextVar[Account | None] = ContextVar("collected", default=None)
+
+
+def current() -> Account | None:
+    """The account of the task that runs in this thread, or None outside of any."""
+    return _current.get()
+
+
+def count_pixels(n: int) -> None:
+    """Add pixels to the running task's account."""
+    account = _current.get()
+    if account is not None:
+        account.pixels += n
+
+
+@contextmanager
+def accounted() -> Iterator[Account]:
+    """Keep the figures of what runs inside the block."""
+    account = Account()
+    token = _current.set(account)
+    started = time.perf_counter()
+    try:
+        yield account
+    finally:
+        _current.reset(token)
+        account.seconds = time.perf_counter() - started
+        account.peak_memory = peak_memory()
+
+
+@contextmanager
+def collecting() -> Iterator[Account]:
+    """Add up what the tasks took that are handed to `collect` inside the block."""
+    account = Account()
+    token = _collected.set(account)
+    try:
+        yield account
+    finally:
+        _collected.reset(token)
+
+
+def collect(task: Account) -> None:
+    """Hand in what a task took."""
+    account = _collected.get()
+    if account is not None:
+        account.add(task)
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has ever held resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT

@@ -1,0 +1,212 @@
+"""The executor that works on a Dask cluster: any scheduler's address, workers with and without a GPU."""
+
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from distributed import Client, Future, get_worker, performance_report
+
+from pipeline.errors import Cancelled, UserError
+from pipeline.executor import Event, Item, Limits, Listener, Outcome, Recording, Result
+from pipeline.files import write_bytes
+from pipeline.held import GPU, Holder, problem
+from pipeline.locations import Location
+from pipeline.window import GONE, Window
+
+CONNECT_TIMEOUT: Final = "10s"
+_EVENT_PAUSE: Final = 0.25  # s between two events of a piece of work that is followed from here
+
+
+def open_client(scheduler: str) -> Client:
+    """Connect to the Dask scheduler at `scheduler`, such as tcp://127.0.0.1:8786.
+
+    Raises:
+        UserError: nothing answers there in time.
+    """
+    try:
+        return Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UserError(
+            f"no Dask scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, "
+            "or leave --scheduler out to run in this process."
+        ) from None
+
+
+class OnDask:
+    """Futures on a Dask cluster in a bounded window, so that no graph grows with the country.
+
+    Args:
+        client: connected; a scheduler that is lost is connected to anew.
+        limits: how much may go wrong.
+        cpu_beside_gpu: whether workers without a GPU take part in work that is meant for one.
+    """
+
+    def __init__(self, client: Client, limits: Limits | None = None, *, cpu_beside_gpu: bool = False) -> None:
+        self.client, self.limits, self.cpu_beside_gpu = client, limits or Limits(), cpu_beside_gpu
+        self.address = str(client.scheduler_info(n_workers=0)["address"])
+        self._given = client
+        self._plugins: dict[str, Holder] = {}
+        self._topics: dict[str, Callable[[Any], None]] = {}
+
+    def run(
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, name: str, gpu: bool = False
+    ) -> Generator[Outcome[Item, Result]]:
+        """Yield one `Outcome` an item, as they finish; tasks carry `name` and the item on the dashboard."""
+        return Window(self, function, items, name, gpu=gpu).outcomes()
+
+    @contextmanager
+    def hold(self, key: str, make: Callable[[str], Any]) -> Iterator[None]:
+        """Make it on every worker, and on those that join later, by a worker plugin.
+
+        Raises:
+            UserError: a worker that is there now cannot make it; the message names it.
+        """
+        self._plugins[key] = Holder(key, make)
+        try:
+            self.client.register_plugin(self._plugins[key])
+            for address, found in self.client.run(partial(problem, key)).items():
+                if found:
+                    raise UserError(f"the Dask worker {address} cannot take part: {found}")
+            yield
+        finally:
+            plugin = self._plugins.pop(key)
+            with suppress(*GONE, ValueError):  # the scheduler is gone, or another one that never knew it
+                self.client.unregister_worker_plugin(plugin.name)
+
+    def once(self, function: Callable[[Listener], Result], *, name: str, listener: Listener) -> Result:
+        """Run it on a GPU worker, and hand its events to `listener`; here where no worker has a GPU.
+
+        Raises:
+            UserError: the scheduler or the GPU workers are gone for longer than the patience allows.
+        """
+        if not any(worker["resources"].get(GPU) for worker in self.workers().values()):
+            return function(listener)
+        topic = f"sitscube-{uuid.uuid4().hex}"
+        self._topics[topic] = lambda event: listener(event[1]["event"])
+        self.client.subscribe_topic(topic, self._topics[topic])
+        try:
+            window = Window(self, _Followed(function, topic), ["on GPU"], name, gpu=True, gpu_only=True)
+            (outcome,) = window.outcomes()
+        finally:
+            del self._topics[topic]
+            with suppress(*GONE):
+                self.client.unsubscribe_topic(topic)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.result  # type: ignore[return-value]
+
+    @contextmanager
+    def record(self, path: Location) -> Iterator[Recording]:
+        """Save Dask's performance report of the block, a page that needs no network, where the scheduler lives on."""
+        recording = Recording()
+        with tempfile.TemporaryDirectory() as folder, self.client.as_current():
+            page = Path(folder) / "report.html"
+            report = performance_report(str(page), mode="inline")
+            with suppress(*GONE):  # here and below: a report for information only, the work is not lost with it
+                report.__enter__()
+            try:
+                yield recording
+            finally:
+                if recording.wanted and self.client is self._given and self.client.status == "running":
+                    with suppress(*GONE, AttributeError):  # AttributeError: it has not begun
+                        report.__exit__(None, None, None)
+                        write_bytes(path, page.read_bytes())
+
+    def describe(self) -> dict[str, Any]:
+        """The cluster as it is now; of one that is gone, its address."""
+        try:
+            workers = self.workers().values()
+        except GONE:
+            return {"scheduler": self.address}
+        limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
+        return {
+            "scheduler": self.address,
+            "workers": len(workers),
+            "gpu_workers": sum(bool(worker["resources"].get(GPU)) for worker in workers),
+            "threads": sum(worker["nthreads"] for worker in workers),
+            "memory_limit": min(limits, default=None),
+        }
+
+    def close(self) -> None:
+        """End a connection that was made anew; the one that was given is its owner's."""
+        if self.client is not self._given:
+            self.client.close()
+
+    # ---- for the window
+
+    def workers(self) -> dict[str, Any]:
+        """The workers as the scheduler describes them, by address."""
+        return dict(self.client.scheduler_info(n_workers=-1)["workers"])
+
+    def processing(self) -> dict[str, str]:
+        """Which worker each task is at, by key."""
+        try:
+            places = self.client.processing()
+        except GONE:
+            return {}
+        return {str(key): address for address, keys in places.items() for key in keys}
+
+    def cancel(self, futures: Sequence[Future]) -> None:
+        """Have them done no more; what is being worked on goes on to its end, unseen."""
+        if futures and self.client.status == "running":
+            with suppress(*GONE):
+                self.client.cancel(futures, force=True)
+
+    def recover(self) -> None:
+        """Wait until a scheduler answers at the same address and has a worker.
+
+        Raises:
+            UserError: none does within the patience.
+        """
+        until = time.monotonic() + self.limits.patience
+        while not self._answers():
+            if time.monotonic() > until:
+                raise UserError(
+                    f"the Dask scheduler at {self.address} is gone, or has no workers: start it again with workers and "
+                    "run the same command again, only what is missing is done."
+                )
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        try:
+            if self.client.status == "closed":
+                self.client = Client(self.address, timeout="2s", set_as_default=False)
+            if self.client.status != "running" or not self.client.nthreads():
+                return False
+            for plugin in self._plugins.values():
+                self.client.register_plugin(plugin)
+            for topic, handler in self._topics.items():
+                self.client.subscribe_topic(topic, handler)
+        except GONE:
+            return False
+        return True
+
+
+class _Followed:
+    """Work on a worker whose events are sent to the scheduler, and which ends when nobody waits for it any more."""
+
+    def __init__(self, function: Callable[[Listener], Any], topic: str) -> None:
+        self._function, self._topic = function, topic
+
+    def __call__(self, _: str) -> Any:
+        worker = get_worker()
+        key = worker.get_current_task()
+        sent = 0.0
+
+        def send(event: Event) -> None:
+            nonlocal sent
+            task = worker.state.tasks.get(key)
+            if task is None or task.state not in ("executing", "long-running"):
+                raise Cancelled("the run that asked for this work has ended")
+            now = time.monotonic()
+            if now - sent >= _EVENT_PAUSE or event.get("resumed") or event.get("step") == event.get("total"):
+                sent = now
+                worker.log_event(self._topic, {"event": json.loads(json.dumps(event, default=float))})
+
+        return self._function(send)
