@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from distributed import get_task_stream
 from scale_parts import PARTS, Part, begin_scratch, nothing
 from synthetic_cube import make_cube, make_model
 
@@ -60,7 +61,8 @@ class Run:
     """One run of the stage."""
 
     seconds: float
-    task_seconds: float  # on all workers together
+    busy: float  # s in which a worker had a task to work on, of all workers together
+    cpu: float  # s of processor time of all workers together: tells how a run would fare on a machine of its own
     pixels: int
     peak: int  # bytes resident, the most of any worker
 
@@ -103,11 +105,23 @@ def workers(config: Config, n: int) -> Iterator[OnDask]:
 def run(config: Config, executor: OnDask) -> Run:
     """Run the stage from the beginning."""
     shutil.rmtree(str(config.map), ignore_errors=True)
+    cpu = sum(executor.client.run(time.process_time).values())
     started = time.perf_counter()
-    with accounting.collecting() as account:
+    with accounting.collecting() as account, get_task_stream(executor.client) as stream:
         infer(config, executor)
     seconds = time.perf_counter() - started
-    return Run(seconds, account.seconds, account.pixels, max(executor.client.run(peak_memory).values()))
+    cpu = sum(executor.client.run(time.process_time).values()) - cpu
+    return Run(seconds, busy_seconds(stream.data), cpu, account.pixels, max(executor.client.run(peak_memory).values()))
+
+
+def busy_seconds(stream: Sequence[dict[str, Any]]) -> float:
+    """Time in which workers had a task, of all workers together; tasks of one worker may overlap."""
+    total, end = 0.0, dict.fromkeys((task["worker"] for task in stream), 0.0)
+    spans = [(task["worker"], one) for task in stream for one in task["startstops"] if one["action"] == "compute"]
+    for worker, span in sorted(spans, key=lambda found: found[1]["start"]):
+        total += max(0.0, span["stop"] - max(span["start"], end[worker]))
+        end[worker] = max(end[worker], span["stop"])
+    return total
 
 
 @contextmanager
@@ -139,6 +153,7 @@ def growth(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
                 "seconds": found.seconds,
                 "pixels/s": found.rate,
                 "of linear": found.seconds / (n * first.seconds),
+                "CPU s a shard": found.cpu / n,
                 "peak MB": found.peak / MEGABYTE,
                 "of one shard's peak": found.peak / first.peak,
             }
@@ -157,17 +172,26 @@ def large_shards(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any
 
 def one_against_two(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
     """The same shards on one worker and on two, in turn; the better of the repeats of each."""
-    best: dict[int, float] = {}
+    best: dict[int, Run] = {}
     with country(folder, sizes.pair, sizes.shard, share) as config:
         for _ in range(sizes.repeats):
             for n in (1, 2):
                 with workers(config, n) as executor:
-                    best[n] = max(best.get(n, 0.0), run(config, executor).rate)
-    return [{"workers": n, "pixels/s": rate, "of one worker": rate / best[1]} for n, rate in best.items()]
+                    found = run(config, executor)
+                best[n] = max(found, best.get(n, found), key=lambda one: one.rate)
+    return [
+        {
+            "workers": n,
+            "pixels/s": found.rate,
+            "of one worker": found.rate / best[1].rate,
+            "CPU s a shard": found.cpu / sizes.pair,
+        }
+        for n, found in best.items()
+    ]
 
 
 def orchestration(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
-    """What is not work: the share of two workers' time outside of tasks, and the cost of tasks that do nothing."""
+    """What is not work: the share of two workers' time without a task, and the cost of tasks that do nothing."""
     with country(folder, sizes.many, sizes.small, share) as config, workers(config, 2) as executor:
         found = run(config, executor)
         grid = layout.read_grid(stores.open_to_read(config.cube))
@@ -180,7 +204,7 @@ def orchestration(folder: Path, sizes: Sizes, share: float) -> list[dict[str, An
             "shards": sizes.many,
             "shard": sizes.small,
             "seconds": found.seconds,
-            "orchestration": 1 - found.task_seconds / (2 * found.seconds),
+            "orchestration": 1 - found.busy / (2 * found.seconds),
             "ms an empty task": 1000 * empty / sizes.many,
             "empty tasks' share": empty / found.seconds,
         }
@@ -195,7 +219,7 @@ def parts(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
         for _ in range(sizes.repeats):
             whole = run(config, executor)
             begin_scratch(config)
-            taken = {"end to end": whole.seconds, "tasks": whole.task_seconds}
+            taken = {"end to end": whole.seconds}
             for name in PARTS:
                 taken[name] = sum(run_shards(executor, Part(config, name), shards, "part", Silent()))
             best = {name: min(seconds, best.get(name, seconds)) for name, seconds in taken.items()}
@@ -226,22 +250,17 @@ MEASUREMENTS = {
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    names = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": names[0].partition(":")[2].strip() if names else platform.processor(),
+        "cpu": names[0] if names else platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory GB": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "load before": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
     }
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
 
 
 def table(rows: list[dict[str, Any]]) -> str:

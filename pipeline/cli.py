@@ -16,6 +16,7 @@ from rich.console import Console
 from pipeline.compare_command import compare
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
+from pipeline.plan_command import plan
 from pipeline.progress import Terminal
 
 HELP = """\
@@ -199,6 +200,7 @@ def reference(
 
 
 app.command()(compare)
+app.command()(plan)
 
 
 @config_app.command("show")

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
@@ -12,7 +12,8 @@ from pipeline.held import GPU
 from pipeline.on_dask import OnDask, open_client
 from pipeline.sections import Cluster
 
-HOST = "127.0.0.1"
+HOST: Final = "127.0.0.1"
+PER_GPU: Final = 2  # tasks that hold a GPU at once: one computes, the one before it is still writing
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def _local_cluster(workers: int, n_gpus: int) -> Any:
     spec = {
         number: {
             "cls": Nanny,
-            "options": {**common, "env": {"CUDA_VISIBLE_DEVICES": str(number)}, "resources": {GPU: 1}}
+            "options": {**common, "env": {"CUDA_VISIBLE_DEVICES": str(number)}, "resources": {GPU: PER_GPU}}
             if number < n_gpus
             else common,
         }

@@ -45,6 +45,29 @@ def check_free(location: Location, needed: int, what: str, way_out: str = "") ->
         raise UserError(lack_of_room(location, needed, free, what, way_out))
 
 
+def check_room(
+    path: Location,
+    layers: Sequence[layout.Layer],
+    n_dates: int,
+    grid: Grid,
+    cells: Mapping[Shard, int],
+    to_do: Collection[Shard],
+) -> None:
+    """Refuse to begin with shards of a store for which there is no room; arguments as of `added_bytes`.
+
+    Raises:
+        UserError: fewer bytes are free than they are projected to take.
+    """
+    adds = added_bytes(path, layers, n_dates, grid, cells, to_do)
+    series = sum(size for name, size in adds.items() if name.endswith(("_filled", "_spread")))
+    check_free(path, sum(adds.values()), path.name, without_series(series))
+
+
+def without_series(saved: int) -> str:
+    """What leaving out the large outputs would bring."""
+    return f"Leaving filled and spread out of inference.outputs saves {gigabytes(saved)}." if saved else ""
+
+
 def lack_of_room(location: Location, needed: int, free: int, what: str, way_out: str = "") -> str:
     """The message that says how much room is missing."""
     more = f" {way_out}" if way_out else ""

@@ -11,6 +11,7 @@ import zarr
 from model import JointClustering
 from pipeline import held, layout, stores
 from pipeline.accounting import count_pixels
+from pipeline.aside import aside
 from pipeline.channels import read_channels
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -143,14 +144,26 @@ class InferTask:
             model = held.get(self.key)
             batch = self.batch or batch_pixels(model)
             found = label_series(model, numbers, channels, batch, [array.name for array in self.arrays])
+        cells = np.flatnonzero(mask)
         numbers.clear()  # from here on memory is taken by the outputs, one after the other
-        with stores.writing(self.target, STAGE, self.mark) as group:
+        with aside(), stores.writing(self.target, STAGE, self.mark) as group:
             stores.discard_record(group, STAGE, shard)
             for array in self.arrays:
                 data = np.full((*((n_dates,) if array.lead else ()), *mask.shape), array.fill, array.dtype)
                 if n_cells:
-                    data[..., mask] = found.pop(array.name)
+                    put_cells(data, cells, found.pop(array.name))
                 stores.write_shard(group, array.name, grid, shard, data)
             stores.write_record(group, STAGE, shard, {"mark": self.mark, "cells": n_cells})
         count_pixels(n_cells)
         return n_cells
+
+
+def put_cells(data: np.ndarray, cells: np.ndarray, values: np.ndarray) -> None:
+    """Put values (..., n) of cells into data (..., y, x), in place; date by date, which is twice as fast as at once.
+
+    `cells` (n,) counts along the rows of a date.
+    """
+    for date, numbers in zip(
+        data.reshape(-1, data.shape[-2] * data.shape[-1]), values.reshape(-1, len(cells)), strict=True
+    ):
+        date[cells] = numbers

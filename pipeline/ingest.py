@@ -15,18 +15,22 @@ from shapely.geometry.base import BaseGeometry
 from pipeline import layout, stores
 from pipeline.calendar import composite_dates
 from pipeline.config import Config
+from pipeline.disk import check_room
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
+from pipeline.extent import cells_inside
 from pipeline.fingerprint import fingerprint
 from pipeline.footprint import window_of
 from pipeline.grid import Grid, make_grid, read_outline
+from pipeline.locations import Location
+from pipeline.memory import check_tasks, ingest_bytes, work_of
 from pipeline.progress import Reporter, Silent
 from pipeline.sources.choice import open_source
 from pipeline.sources.quality import ACCEPTED, OBSERVED
 from pipeline.sources.source import Source
 from pipeline.stage import StageResult, run_shards
 from pipeline.stock import Stock, refuse_too_few, set_aside, take_stock
-from pipeline.strips import STAGE, Method, ingest_strip, layers, strips_to_do
+from pipeline.strips import STAGE, Method, Strip, ingest_strip, layers, pixels_per_cell, strip_width, strips_to_do
 
 VERSION: Final = 4  # raised when the same files would give other numbers
 _UNDECODABLE: Final = "undecodable"  # attribute: files found bad while their pixels were read, by content
@@ -55,6 +59,7 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
         if any(about.get(name) != value for name, value in _found(stock).items()):
             stores.open_to_write(path).update_attributes(_found(stock))  # a file more that is bad changes no number
         return StageResult(STAGE, False, (path,), _facts(layout.attributes(known), stock))
+    _refuse_too_large(intake, executor, path)
     stores.begin(
         path,
         STAGE,
@@ -107,6 +112,29 @@ def take_in(config: Config, executor: Executor, reporter: Reporter) -> Intake:
     _refuse_elsewhere(stock, grid, config)
     mark = fingerprint(method.mark, stock.inputs(stock.scenes))
     return Intake(outline, grid, source, method, stock, known, mark)
+
+
+def strips_left(intake: Intake) -> list[Strip]:
+    """What is still to be done of the cube: all of it where the one that is there was made by another method."""
+    known = {} if intake.known is None else layout.attributes(intake.known).get("stages", {}).get(STAGE, {})
+    kept = known.get("fingerprint") == intake.mark or known.get("method") == intake.method.mark
+    return list(strips_to_do(intake.stock, intake.method, intake.grid, anew=not kept))
+
+
+def _refuse_too_large(intake: Intake, executor: Executor, path: Location) -> None:
+    """Check memory and room on the disk before the first shard.
+
+    Raises:
+        UserError: something does not fit; the message says what to change.
+    """
+    grid, channels = intake.grid, intake.source.channels
+    n_dates = len(composite_dates(intake.method.year, intake.method.calendar))
+    cells = cells_inside(grid, intake.outline)
+    width = min(strip_width(intake.source, grid), -(-grid.shape[1] // grid.shard))
+    work = work_of(grid, channels, n_dates, cells).reading(width, pixels_per_cell(grid, intake.stock.scenes))
+    check_tasks(STAGE, ingest_bytes, work, grid.chunk, executor.describe())
+    to_do = [shard for strip in strips_left(intake) for shard in strip.shards]
+    check_room(path, layers(channels), n_dates, grid, cells, to_do)
 
 
 def _refuse_too_few(stock: Stock, config: Config) -> None:

@@ -131,8 +131,8 @@ def prepare_bytes(work: Work) -> int:
 def infer_bytes(work: Work, series: int = 0) -> int:
     """Memory of a task of infer: all series of the shard with their results, or results with an array being written.
 
-    _WORKER + 50 MB + 25 MB C + max(M T V (1 + k), M T V k + 2.4 A T b) + 4 A + 20 M, where M of A cells are mapped, k of
-    the outputs filled and spread are written, T dates, V bytes of C channels a date and b of the widest.
+    _WORKER + 50 MB + 25 MB C + max(M T V (1 + k), M T V k + 2.4 A T b) + 4 A + 20 M, where M of A cells are mapped, k
+    of the outputs filled and spread are written, T dates, V bytes of C channels a date and b of the widest.
 
     Args:
         work: the shard.

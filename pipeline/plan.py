@@ -1,6 +1,6 @@
 """What a run would do, and whether it can: shards, memory, disk and time of every stage, before anything is done."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -8,9 +8,10 @@ from typing import Any, Final
 from pipeline.channels import filled_name, spread_names
 from pipeline.clusters import maps_of
 from pipeline.config import Config
-from pipeline.disk import added_bytes, free_bytes, gigabytes, known_ratios, lack_of_room
+from pipeline.disk import added_bytes, free_bytes, gigabytes, known_ratios, lack_of_room, without_series
 from pipeline.errors import UserError
 from pipeline.executor import Executor
+from pipeline.layout import Layer
 from pipeline.locations import Location
 from pipeline.map_layers import CONFIDENCE, LABEL, map_layers
 from pipeline.memory import (
@@ -43,7 +44,7 @@ class Line:
     state: State
     memory: int | None = None  # bytes of a worker that does its tasks; None: it has none, or they are small
     disk: Mapping[str, int] | None = None  # bytes that it adds, by array or file; None: unknown
-    time: Timed = Timed()
+    time: Timed = field(default_factory=Timed)
 
     @property
     def adds(self) -> int | None:
@@ -100,7 +101,11 @@ class Plan:
                 "disk": None if line.disk is None else dict(line.disk),
                 **asdict(line.time),
             }
-        totals = {"disk_needed": self.disk_needed, "disk_free": self.disk_free, "local_free": self.local_free}
+        totals: dict[str, Any] = {
+            "disk_needed": self.disk_needed,
+            "disk_free": self.disk_free,
+            "local_free": self.local_free,
+        }
         totals |= {"memory_limit": self.memory_limit, "seconds": self.seconds}
         told = {"warnings": self.warnings, "problems": self.problems}
         return {"stages": stages, "cluster": self.where, **totals, **told, "possible": not self.problems}
@@ -126,7 +131,9 @@ def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: 
     problems = [*_impossible(found, where), *problems]
     needed = sum(sum(adds.values()) for adds in disk.values() if adds)
     if out_free is not None and needed > out_free:
-        problems.append(lack_of_room(config.out, needed, out_free, "this run", _fewer_outputs(disk["infer"])))
+        problems.append(
+            lack_of_room(config.out, needed, out_free, "this run", without_series(_series_bytes(disk["infer"])))
+        )
     warnings = _warnings(found, where, ratios_known)
     times: Mapping[str, Timed] = {}
     if not problems or not probe:
@@ -213,14 +220,15 @@ def _without_series(work: Work) -> str:
 def _disk(found: Survey) -> tuple[dict[str, dict[str, int] | None], bool]:
     """Bytes that every stage adds, by array, and whether they follow from what is already written."""
     config, grid = found.config, found.grid
-    of_cube = known_ratios(config.cube, grid, found.cells)
+    of_cube = known_ratios(config.cube, grid, found.region)
     grows = partial(_growth, found)
-    like = {}
+    like: dict[str, float] = {}
     for channel, spread in zip(found.channels, spread_names(found.channels), strict=True):
         if channel.name in of_cube:  # what is filled is as rough as what it is filled from
-            like |= {filled_name(channel): of_cube[channel.name], spread: of_cube[channel.name]}
+            ratio = min(1.0, of_cube[channel.name])
+            like |= {filled_name(channel): ratio, spread: ratio}
     outputs = map_layers(config.training.clusters, found.channels, config.inference.outputs, crops=False)
-    disk: dict[str, dict[str, int] | None] = {stage: None for stage in found.states}
+    disk: dict[str, dict[str, int] | None] = dict.fromkeys(found.states)
     disk["ingest"] = grows("ingest", config.cube, ingest_layers(found.channels), {})
     disk["prepare"] = grows("prepare", config.cube, prepare_layers(found.channels), {})
     disk["infer"] = grows("infer", config.map, outputs, like)
@@ -234,21 +242,20 @@ def _disk(found: Survey) -> tuple[dict[str, dict[str, int] | None], bool]:
 
 
 def _growth(
-    found: Survey, stage: str, path: Location, layers: Any, like: Mapping[str, float]
+    found: Survey, stage: str, path: Location, layers: Sequence[Layer], like: Mapping[str, float]
 ) -> dict[str, int]:
     to_do = found.states[stage].to_do if stage in found.states else ()
-    return added_bytes(path, list(layers), found.n_dates, found.grid, found.cells, to_do, like)
+    cells = found.cells if stage == "infer" else found.region
+    return added_bytes(path, layers, found.n_dates, found.grid, cells, to_do, like)
 
 
-def _fewer_outputs(infer: Mapping[str, int] | None) -> str:
-    series = sum(size for name, size in (infer or {}).items() if name.endswith(("_filled", "_spread")))
-    if not series:
-        return ""
-    return f"Leaving filled and spread out of inference.outputs saves {gigabytes(series)}."
+def _series_bytes(infer: Mapping[str, int] | None) -> int:
+    return sum(size for name, size in (infer or {}).items() if name.endswith(("_filled", "_spread")))
 
 
 def _warnings(found: Survey, where: Mapping[str, Any], ratios_known: bool) -> list[str]:
-    config, warnings = found.config, []
+    config = found.config
+    warnings: list[str] = []
     working = [state for state in found.states.values() if state.kind not in ("done", "refused")]
     if not working:
         return warnings

@@ -1,4 +1,4 @@
-"""What each stage would find if it ran now: the same fingerprints and the same look at the disk, and nothing written."""
+"""What each stage would find if it ran now: by the same fingerprints, and without writing anything."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import zarr
 
-from pipeline import clusters, layout, prepare, publish, stores, strips
+from pipeline import clusters, prepare, publish, stores, strips
 from pipeline.calendar import composite_dates
 from pipeline.channels import read_channels
 from pipeline.comparison_section import comparison_section
@@ -18,7 +18,7 @@ from pipeline.extent import cells_inside
 from pipeline.grid import Grid, Shard, make_grid, read_outline
 from pipeline.infer import STAGE as INFER
 from pipeline.infer import fitting_model, infer_mark
-from pipeline.ingest import Intake, take_in
+from pipeline.ingest import Intake, strips_left, take_in
 from pipeline.map_layers import map_layers, maps_crops
 from pipeline.objects import location_of
 from pipeline.progress import Reporter
@@ -70,8 +70,9 @@ class Survey:
     source: Source
     channels: tuple[Channel, ...]
     n_dates: int
-    cells: dict[Shard, int]  # that are mapped, or lie in the region
-    cells_known: bool  # whether they are the mapped ones
+    region: dict[Shard, int]  # cells that lie in it
+    cells: dict[Shard, int]  # that are mapped; the region's until that is known
+    cells_known: bool
     train_cells: int
     states: dict[str, State] = field(default_factory=dict)
     strips: list[Strip] = field(default_factory=list)  # to ingest
@@ -94,7 +95,7 @@ def survey(config: Config, executor: Executor, reporter: Reporter) -> Survey:
     dates = composite_dates(config.year, config.ingest.calendar)
     cells = cells_inside(grid, outline)
     source = open_source(config)
-    found = Survey(config, grid, source, source.channels, len(dates), cells, False, sum(cells.values()))
+    found = Survey(config, grid, source, source.channels, len(dates), cells, cells, False, sum(cells.values()))
     for stage in planned(config):
         before = found.waiting_for
         try:
@@ -133,14 +134,12 @@ def _download(found: Survey, executor: Executor, reporter: Reporter) -> State:
 def _ingest(found: Survey, executor: Executor, reporter: Reporter) -> State:
     config = found.config
     intake = found.intake = take_in(config, executor, reporter)
-    known, grid, n = intake.known, intake.grid, len(intake.grid.shards)
+    known, n = intake.known, len(intake.grid.shards)
     if known is not None and stores.is_finished(known, strips.STAGE, intake.mark):
         return State("ingest", "done", (), n)
-    begun = {} if known is None else layout.attributes(known).get("stages", {}).get(strips.STAGE, {})
-    kept = begun.get("fingerprint") == intake.mark or begun.get("method") == intake.method.mark
-    found.strips = list(strips.strips_to_do(intake.stock, intake.method, grid, anew=not kept))
+    found.strips = strips_left(intake)
     wanted = {shard for strip in found.strips for shard in strip.shards}
-    to_do = tuple(shard for shard in grid.shards if shard in wanted)
+    to_do = tuple(shard for shard in intake.grid.shards if shard in wanted)
     return _sharded("ingest", known, intake.mark, to_do, n)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pipeline.disk import shard_cells
 from pipeline.errors import UserError
@@ -13,13 +13,17 @@ from pipeline.summary import read_summary
 from pipeline.train import make_estimator
 from pipeline.training_probe import probe_training, training_seconds
 
+PROBE: Final = "probe"
+MADE_UP: Final = "probe on made-up series"
+LAST_RUN: Final = "last run"
+
 
 @dataclass(frozen=True)
 class Timed:
     """An estimate, and where it comes from."""
 
     seconds: float | None = None  # None: unknown
-    timed_by: str = ""  # "probe", "probe on made-up series", "last run"
+    timed_by: str = ""  # one of the texts above
 
 
 def stage_times(
@@ -45,7 +49,7 @@ def stage_times(
                 problems.append(f"{stage}: a probe failed: {error}")
         if stage not in times:
             seconds = last.get(stage, {}).get("seconds")
-            times[stage] = Timed() if seconds is None else Timed(float(seconds), "last run")
+            times[stage] = Timed() if seconds is None else Timed(float(seconds), LAST_RUN)
     return times, problems
 
 
@@ -65,10 +69,10 @@ def _ingest(found: Survey, state: State, executor: Executor, where: Mapping[str,
     """Without files there is nothing to try."""
     if found.intake is None or not found.strips:
         seconds = read_summary(found.config.year_folder).get("ingest", {}).get("seconds")
-        return Timed() if seconds is None else Timed(float(seconds), "last run")
+        return Timed() if seconds is None else Timed(float(seconds), LAST_RUN)
     probed = probe_ingest(executor, found.intake.method, found.grid, found.strips)
     cells = sum(shard_cells(found.grid, shard) for shard in state.to_do)
-    return _scaled(probed, cells, len(found.strips), where, gpu=False, timed_by="probe")
+    return _scaled(probed, cells, len(found.strips), where, gpu=False, timed_by=PROBE)
 
 
 def _prepare(found: Survey, state: State, executor: Executor, where: Mapping[str, Any]) -> Timed:
@@ -86,7 +90,7 @@ def _train(found: Survey, state: State, executor: Executor, where: Mapping[str, 
     speed = probe_training(executor, parameters, found.n_dates, len(found.channels))
     n = min(config.training.sample_pixels, found.train_cells)
     population = found.train_cells if config.training.target == "all" else n
-    return Timed(training_seconds(speed, parameters, n, population), "probe")
+    return Timed(training_seconds(speed, parameters, n, population), PROBE)
 
 
 def _infer(found: Survey, state: State, executor: Executor, where: Mapping[str, Any]) -> Timed:
@@ -99,7 +103,7 @@ def _infer(found: Survey, state: State, executor: Executor, where: Mapping[str, 
 
 
 def _name(there: bool) -> str:
-    return "probe" if there else "probe on made-up series"
+    return PROBE if there else MADE_UP
 
 
 _PROBES: dict[str, Callable[[Survey, State, Executor, Mapping[str, Any]], Timed]] = {

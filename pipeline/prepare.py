@@ -10,11 +10,14 @@ from pipeline import layout, stores
 from pipeline.accounting import count_pixels
 from pipeline.channels import read_channels
 from pipeline.config import Config
+from pipeline.disk import check_room
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
+from pipeline.extent import cells_inside
 from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.grid import Shard, inside, read_outline
 from pipeline.locations import Location
+from pipeline.memory import check_tasks, prepare_bytes, work_of
 from pipeline.objects import location_of
 from pipeline.progress import Reporter, Silent
 from pipeline.reference import reduce_reference
@@ -104,10 +107,14 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
     mark = prepare_mark(config, group, cropland, reference_mark)
     if not stores.is_finished(group, STAGE, mark):
         fresh = True
-        arrays = layers(read_channels(group))
+        channels, n_dates = read_channels(group), layout.array(group, "time").shape[0]
+        arrays, cells = layers(channels), cells_inside(grid, read_outline(config.region.outline))
+        size = work_of(grid, channels, n_dates, cells)
+        check_tasks(STAGE, prepare_bytes, size, grid.chunk, executor.describe())
         group = stores.begin_layers(path, STAGE, mark, grid, arrays)
         work = partial(prepare_shard, config=config, cropland=cropland, mark=mark)
         shards = stores.shards_to_do(path, STAGE, mark, [layer.name for layer in arrays], grid)
+        check_room(path, arrays, n_dates, grid, cells, shards)
         for _ in run_shards(executor, work, shards, STAGE, reporter):
             pass
         stores.finish(group, STAGE, mark, cropland=cropland)
@@ -181,6 +188,14 @@ def longest_gaps(observed: np.ndarray) -> np.ndarray:
 
 
 def prepare_shard(shard: Shard, *, config: Config, cropland: str, mark: str) -> None:
+    """The work on one shard.
+
+    Args:
+        shard: which one.
+        config: of the run.
+        cropland: what decides which cells are mapped, of `choose_cropland`.
+        mark: fingerprint with which the stage was begun.
+    """
     group = stores.open_to_read(config.cube)
     grid = layout.read_grid(group)
     window = grid.window(shard)

@@ -102,7 +102,7 @@ class MadeUp:
         """Of the year."""
         return composite_dates(self.year, self.calendar)
 
-    def write(self, path: Path) -> tuple[Grid, Shard]:
+    def write(self, path: Location) -> tuple[Grid, Shard]:
         """Write the cube, ingested and prepared, every cell mapped."""
         side = min(self.grid.shard, max(self.grid.chunk, _MOST_MADE_UP // self.grid.chunk * self.grid.chunk))
         rows, columns = (min(side, n) for n in self.grid.shape)
@@ -180,6 +180,7 @@ class _PrepareProbe:
         """Called on the worker."""
         with _folder() as folder:
             config = self.config.model_copy(update={"out": folder})
+            config.cube.parent.mkdir(parents=True)
             if self.cube is None:
                 grid, shard = self.made_up.write(config.cube)
             else:
@@ -218,7 +219,7 @@ class _InferProbe:
             return replace(_timed(work, 0), cells=labelled)
 
 
-def _copied(source: Location, target: Path, shard: Shard, like: MadeUp) -> Grid:
+def _copied(source: Location, target: Location, shard: Shard, like: MadeUp) -> Grid:
     """Copy what ingest has written of one shard into a cube of its own."""
     group = stores.open_to_read(source)
     grid = layout.read_grid(group)
