@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in which ru_maxrss counts
 
@@ -82,4 +83,8 @@ def collect(task: Account) -> None:
 
 def peak_memory() -> int:
     """The most bytes that this process has ever held resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024  # ru_maxrss may be that of the process before exec
+    except (OSError, IndexError, ValueError):  # not Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT

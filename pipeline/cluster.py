@@ -13,7 +13,7 @@ from pipeline.on_dask import OnDask, open_client
 from pipeline.sections import Cluster
 
 HOST: Final = "127.0.0.1"
-PER_GPU: Final = 2  # tasks that hold a GPU at once: one computes, the one before it is still writing
+PER_GPU: Final = 3  # tasks of a GPU at once: one has read, one computes, one writes (see `turns`)
 
 
 @contextmanager

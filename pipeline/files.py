@@ -1,5 +1,6 @@
 """Small files, written whole or not at all, on a disk or at a URL."""
 
+import uuid
 from pathlib import Path
 
 from pipeline.locations import Location
@@ -21,7 +22,7 @@ def write_bytes(path: Location, content: bytes) -> None:
         path.fs.pipe_file(path.path, content)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = partial_path(path)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")  # two may write the same at the same time
     try:
         beside.write_bytes(content)
         beside.replace(path)

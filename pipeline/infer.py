@@ -11,13 +11,12 @@ import zarr
 from model import JointClustering
 from pipeline import held, layout, stores
 from pipeline.accounting import count_pixels
-from pipeline.aside import aside
 from pipeline.channels import read_channels
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
 from pipeline.fingerprint import fingerprint
-from pipeline.grid import Shard
+from pipeline.grid import Grid, Shard
 from pipeline.labelling import label_series
 from pipeline.locations import Location
 from pipeline.map_layers import map_layers, maps_crops
@@ -28,6 +27,7 @@ from pipeline.progress import Reporter, Silent
 from pipeline.series import mapped_numbers
 from pipeline.stage import StageResult, run_shards
 from pipeline.train import expected_of_model, model_digest
+from pipeline.turns import in_turn
 
 STAGE: Final = "infer"
 VERSION: Final = 3
@@ -61,7 +61,10 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     shards = stores.shards_to_do(path, STAGE, mark, names, grid)
     cells = count_cells(cube, "mask")
     key = f"model-{digest}"
-    task = InferTask(config.cube, path, mark, arrays, key, config.inference.batch_pixels)
+    where = executor.describe()
+    task = InferTask(
+        config.cube, path, mark, arrays, key, config.inference.batch_pixels, overlap=where["gpu_workers"] > 0
+    )
     with executor.hold(key, partial(load_model, config.model)):
         pixels = sum(cells[shard] for shard in shards)
         labelled = sum(run_shards(executor, task, shards, STAGE, reporter, pixels=pixels, gpu=True))
@@ -132,38 +135,49 @@ class InferTask:
     arrays: tuple[layout.Layer, ...]
     key: str  # under which the model is held
     batch: int | None
+    overlap: bool = False  # whether other shards are read and written while one is computed
 
     def __call__(self, shard: Shard) -> int:
         """Write one shard of every output; of a shard without mapped cells nothing but the mask is read."""
         source = stores.open_to_read(self.cube)
         grid, channels = layout.read_grid(source), read_channels(source)
         numbers, mask = mapped_numbers(source, grid.window(shard), channels)
-        n_dates, n_cells = numbers[channels[0].name].shape
-        found: dict[str, np.ndarray] = {}
-        if n_cells:
+        n_dates, cells = numbers[channels[0].name].shape[0], np.flatnonzero(mask)
+        if len(cells) == 0:
+            self._write(shard, grid, n_dates, mask.shape, cells, {})
+            return 0
+        with in_turn(overlap=self.overlap) as turn_to_write:
             model = held.get(self.key)
-            batch = self.batch or batch_pixels(model)
-            found = label_series(model, numbers, channels, batch, [array.name for array in self.arrays])
-        cells = np.flatnonzero(mask)
-        numbers.clear()  # from here on memory is taken by the outputs, one after the other
-        with aside(), stores.writing(self.target, STAGE, self.mark) as group:
+            wanted = [array.name for array in self.arrays]
+            found = label_series(model, numbers, channels, self.batch or batch_pixels(model), wanted)
+            del numbers  # the outputs take memory enough
+            turn_to_write()
+            self._write(shard, grid, n_dates, mask.shape, cells, found)
+        count_pixels(len(cells))
+        return len(cells)
+
+    def _write(
+        self,
+        shard: Shard,
+        grid: Grid,
+        n_dates: int,
+        shape: tuple[int, ...],
+        cells: np.ndarray,
+        found: dict[str, np.ndarray],
+    ) -> None:
+        """Write the outputs: `found` (..., n) in the cells, whose numbers count along the rows, missing elsewhere."""
+        with stores.writing(self.target, STAGE, self.mark) as group:
             stores.discard_record(group, STAGE, shard)
             for array in self.arrays:
-                data = np.full((*((n_dates,) if array.lead else ()), *mask.shape), array.fill, array.dtype)
-                if n_cells:
+                data = np.full((*((n_dates,) if array.lead else ()), *shape), array.fill, array.dtype)
+                if array.name in found:
                     put_cells(data, cells, found.pop(array.name))
                 stores.write_shard(group, array.name, grid, shard, data)
-            stores.write_record(group, STAGE, shard, {"mark": self.mark, "cells": n_cells})
-        count_pixels(n_cells)
-        return n_cells
+            stores.write_record(group, STAGE, shard, {"mark": self.mark, "cells": len(cells)})
 
 
 def put_cells(data: np.ndarray, cells: np.ndarray, values: np.ndarray) -> None:
-    """Put values (..., n) of cells into data (..., y, x), in place; date by date, which is twice as fast as at once.
-
-    `cells` (n,) counts along the rows of a date.
-    """
-    for date, numbers in zip(
-        data.reshape(-1, data.shape[-2] * data.shape[-1]), values.reshape(-1, len(cells)), strict=True
-    ):
+    """Put values (..., n) of cells into data (..., y, x), in place: date by date, twice as fast as all at once."""
+    dates = data.reshape(-1, data.shape[-2] * data.shape[-1])
+    for date, numbers in zip(dates, values.reshape(-1, len(cells)), strict=True):
         date[cells] = numbers

@@ -78,6 +78,20 @@ def check_reachable(location: Location) -> None:
         raise UserError(f"cannot write to {location}: {_explain(error, location)}") from error
 
 
+def check_readable(location: Location) -> None:
+    """List the bucket or root of a URL, to know before any look at it that it can be reached; disks pass.
+
+    Raises:
+        UserError: it cannot; the message says why and what to do.
+    """
+    if isinstance(location, Path):
+        return
+    try:
+        location.fs.ls(location.path.partition("/")[0], detail=False)
+    except Exception as error:  # every filesystem has errors of its own, and each of them means the same here
+        raise UserError(f"cannot read {location}: {_explain(error, location)}") from error
+
+
 def _explain(error: Exception, location: Location) -> str:
     name = type(error).__name__
     said = str(error).rstrip(".") or name

@@ -128,22 +128,18 @@ def prepare_bytes(work: Work) -> int:
     return _WORKER + 40_000_000 + work.cells * (work.n_dates * held + 90 + 2 * sum(work.item_sizes))
 
 
-def infer_bytes(work: Work, series: int = 0) -> int:
+def infer_bytes(work: Work) -> int:
     """Memory of a task of infer: all series of the shard with their results, or results with an array being written.
 
     _WORKER + 50 MB + 25 MB C + max(M T V (1 + k), M T V k + 2.4 A T b) + 4 A + 20 M, where M of A cells are mapped, k
     of the outputs filled and spread are written, T dates, V bytes of C channels a date and b of the widest.
-
-    Args:
-        work: the shard.
-        series: bytes that go through the network at once, where that is more than a CPU's batch.
     """
     mapped = work.cells * work.mapped_share
     numbers, outputs = mapped * work.n_dates * sum(work.item_sizes), work.series_outputs
     writing = 2.4 * work.cells * work.n_dates * max(work.item_sizes) if outputs else 0.0
     held = max(numbers * (1 + outputs), numbers * outputs + writing)
     fixed = _WORKER + 50_000_000 + 25_000_000 * len(work.item_sizes)
-    return round(fixed + held + 4 * work.cells + 20 * mapped + series)
+    return round(fixed + held + 4 * work.cells + 20 * mapped)
 
 
 def task_limit(where: Mapping[str, Any]) -> int:

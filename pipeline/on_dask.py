@@ -69,15 +69,24 @@ class OnDask:
         """
         self._plugins[key] = Holder(key, make)
         try:
-            self.client.register_plugin(self._plugins[key])
-            for address, found in self.client.run(partial(problem, key)).items():
-                if found:
-                    raise UserError(f"the Dask worker {address} cannot take part: {found}")
+            self._make_held(key)
             yield
         finally:
             plugin = self._plugins.pop(key)
             with suppress(*GONE, ValueError):  # the scheduler is gone, or another one that never knew it
                 self.client.unregister_worker_plugin(plugin.name)
+
+    def _make_held(self, key: str) -> None:
+        while True:
+            try:
+                self.client.register_plugin(self._plugins[key])
+                problems = self.client.run(partial(problem, key))
+                break
+            except GONE:
+                self.recover()
+        for address, found in problems.items():
+            if found:
+                raise UserError(f"the Dask worker {address} cannot take part: {found}")
 
     def once(self, function: Callable[[Listener], Result], *, name: str, listener: Listener) -> Result:
         """Run it on a GPU worker, and hand its events to `listener`; here where no worker has a GPU.
@@ -85,7 +94,7 @@ class OnDask:
         Raises:
             UserError: the scheduler or the GPU workers are gone for longer than the patience allows.
         """
-        if not any(worker["resources"].get(GPU) for worker in self.workers().values()):
+        if not self.describe()["gpu_workers"]:
             return function(listener)
         topic = f"sitscube-{uuid.uuid4().hex}"
         self._topics[topic] = lambda event: listener(event[1]["event"])
@@ -119,11 +128,16 @@ class OnDask:
                         write_bytes(path, page.read_bytes())
 
     def describe(self) -> dict[str, Any]:
-        """The cluster as it is now; of one that is gone, its address."""
+        """The cluster as it is now.
+
+        Raises:
+            UserError: the scheduler is gone for longer than the patience allows.
+        """
         try:
             workers = self.workers().values()
         except GONE:
-            return {"scheduler": self.address}
+            self.recover()
+            return self.describe()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
         return {
             "scheduler": self.address,

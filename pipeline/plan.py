@@ -12,7 +12,7 @@ from pipeline.disk import added_bytes, free_bytes, gigabytes, known_ratios, lack
 from pipeline.errors import UserError
 from pipeline.executor import Executor
 from pipeline.layout import Layer
-from pipeline.locations import Location
+from pipeline.locations import Location, check_readable
 from pipeline.map_layers import CONFIDENCE, LABEL, map_layers
 from pipeline.memory import (
     Work,
@@ -27,7 +27,7 @@ from pipeline.memory import (
     worker_bytes,
 )
 from pipeline.plan_states import State, Survey, survey
-from pipeline.plan_times import Timed, stage_times
+from pipeline.plan_times import MADE_UP, Timed, stage_times
 from pipeline.prepare import layers as prepare_layers
 from pipeline.progress import Reporter
 from pipeline.references import eucropmap
@@ -121,8 +121,10 @@ def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: 
         probe: whether a shard is done, and some iterations of training, to know how long all would take.
 
     Raises:
-        UserError: the region or the grid cannot be used, or something that is not ours lies where outputs go.
+        UserError: the region or the grid cannot be used, outputs cannot be reached, or something that is not ours lies
+            where they go.
     """
+    check_readable(config.out)
     where = executor.describe()
     found = survey(config, executor, reporter)
     memory, problems = _memory(found, where)
@@ -139,6 +141,8 @@ def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: 
     if not problems or not probe:
         times, failed = stage_times(found, executor, where, probe=probe)
         problems += failed
+        if made_up := [stage for stage, timed in times.items() if timed.timed_by == MADE_UP]:
+            warnings.append(f"{', '.join(made_up)}: timed on made-up series, for there is no cube to try it on yet")
     else:
         warnings.append("nothing was timed, for it cannot be done")
     lines = tuple(

@@ -87,8 +87,8 @@ def _prepare(found: Survey, state: State, executor: Executor, where: Mapping[str
 def _train(found: Survey, state: State, executor: Executor, where: Mapping[str, Any]) -> Timed:
     config = found.config
     parameters = make_estimator(config).get_params()
-    speed = probe_training(executor, parameters, found.n_dates, len(found.channels))
     n = min(config.training.sample_pixels, found.train_cells)
+    speed = probe_training(executor, parameters, n, found.n_dates, len(found.channels))
     population = found.train_cells if config.training.target == "all" else n
     return Timed(training_seconds(speed, parameters, n, population), PROBE)
 

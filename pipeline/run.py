@@ -57,18 +57,18 @@ def run_stage(name: str, config: Config, executor: Executor, reporter: Reporter)
         UserError: the stage cannot go on, or another run works on the same output.
     """
     with lock.hold(config.year_folder, f"sitscube {name} --year {config.year}"), collecting() as tasks:
-        started = time.perf_counter()
+        started, where = time.perf_counter(), executor.describe()
         try:
             with executor.record(config.report / f"dask-{name}.html") as recording:
                 result = STAGES[name](config, executor, reporter)
                 recording.wanted = result.fresh and tasks.shards > 0
         except ShardsFailed as error:
-            record_stage(config.year_folder, name, started, tasks, executor.describe(), error.failures)
+            record_stage(config.year_folder, name, started, tasks, where, error.failures)
             raise
         if not result.fresh:
             reporter.message(f"{name}: nothing to do, {result.outputs[0]} is complete")
             return result
-        seconds = record_stage(config.year_folder, name, started, tasks, executor.describe())
+        seconds = record_stage(config.year_folder, name, started, tasks, where)
         reporter.message(f"{name}: done in {seconds:.1f} s")
         return result
 

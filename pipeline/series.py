@@ -46,9 +46,10 @@ def mapped_numbers(
     done = 0
     for band in _bands(mask, layout.read_grid(group).chunk):
         inside, n = mask[band], int(mask[band].sum())
-        place = tuple(slice(part.start + w.start, part.stop + w.start) for part, w in zip(band, window, strict=True))
+        top, left = (part.start or 0 for part in window)
+        place = slice(band[0].start + top, band[0].stop + top), slice(band[1].start + left, band[1].stop + left)
         for channel in channels:
-            stored = stores.read_window(group, channel.name, (place[0], place[1]))
+            stored = stores.read_window(group, channel.name, place)
             numbers[channel.name][:, done : done + n] = stored[:, inside]
         done += n
     return numbers, mask

@@ -12,7 +12,8 @@ from model import JointClustering
 from model.presets import pretraining_steps, with_preset
 from pipeline.executor import Event, Executor, Listener
 
-_STEPS: Final = 5
+_REPORTED: Final = 10  # iterations between two reports of training: of the first ones no more is known than their end
+_EPOCHS: Final = 5
 _LONGEST_GAME: Final = 40  # iterations between two of the adversarial game, beyond which it is left out
 _MISSING: Final = 0.3
 
@@ -26,16 +27,23 @@ class Speed:
     series_per_second: float  # when all of them are assigned to clusters at a target update
 
 
-def probe_training(executor: Executor, parameters: dict[str, Any], n_times: int, n_channels: int) -> Speed:
+def probe_training(
+    executor: Executor, parameters: dict[str, Any], n_series: int, n_times: int, n_channels: int
+) -> Speed:
     """Time some iterations on a GPU worker where there is one, else here.
 
     Args:
         executor: where.
         parameters: of JointClustering.
+        n_series: that it is going to be trained on; two batches of them are enough to try it.
         n_times: dates of a series.
         n_channels: of a series.
     """
-    return executor.once(_TrainingProbe(parameters, n_times, n_channels), name="probe", listener=lambda event: None)
+    return executor.once(
+        _TrainingProbe(parameters, _tried(parameters, n_series), n_times, n_channels),
+        name="probe",
+        listener=lambda event: None,
+    )
 
 
 def training_seconds(speed: Speed, parameters: dict[str, Any], n_series: int, population: int) -> float:
@@ -50,18 +58,20 @@ def training_seconds(speed: Speed, parameters: dict[str, Any], n_series: int, po
     options = with_preset(parameters)
     before = pretraining_steps(parameters) * speed.before
     if options["start"] == "paper":
-        before *= max(1.0, n_series / _n_series(parameters))  # an epoch sees all of them
+        before *= max(1.0, n_series / _tried(parameters, n_series))  # an epoch sees all of them
     updates = 2 + options["n_iter"] // options["target_interval"]
     return before + options["n_iter"] * speed.joint + updates * population / speed.series_per_second
 
 
-def _n_series(parameters: dict[str, Any]) -> int:
-    return 2 * int(parameters["batch_size"])
+def _tried(parameters: dict[str, Any], n_series: int) -> int:
+    """Series that the probe is made with."""
+    return int(max(parameters["n_clusters"], min(2 * parameters["batch_size"], n_series)))
 
 
 @dataclass(frozen=True)
 class _TrainingProbe:
     parameters: dict[str, Any]
+    n_series: int
     n_times: int
     n_channels: int
 
@@ -71,17 +81,17 @@ class _TrainingProbe:
         options = with_preset(self.parameters)
         interval = options["adversarial_interval"]
         played = options["w_gen"] > 0 and interval <= _LONGEST_GAME
-        rounds = interval * -(-_STEPS // interval) if played else _STEPS
-        short = {"n_iter": rounds + 1, "warm_up": _STEPS, "pretrain_epochs": _STEPS, "target_interval": rounds + 1}
+        rounds = _REPORTED * (1 + (-(-interval // _REPORTED) if played else 1))
+        short = {"n_iter": rounds, "warm_up": 3 * _REPORTED, "pretrain_epochs": _EPOCHS, "target_interval": rounds}
         rng = np.random.default_rng(0)
-        series = rng.random((_n_series(self.parameters), self.n_times, self.n_channels), np.float32)
+        series = rng.random((self.n_series, self.n_times, self.n_channels), np.float32)
         series[rng.random(series.shape) < _MISSING] = np.nan
-        times: dict[bool, list[float]] = defaultdict(list)
+        times: dict[bool, list[tuple[int, float]]] = defaultdict(list)
 
         def note(event: Event) -> None:
             listener(event)
             if "step" in event:
-                times[event.get("phase") == "joint"].append(time.perf_counter())
+                times[event.get("phase") == "joint"].append((event["step"], time.perf_counter()))
 
         estimator = JointClustering(**{**self.parameters, **short, "tol": 0.0}).fit(series, progress=note)
         started = time.perf_counter()
@@ -89,5 +99,9 @@ class _TrainingProbe:
         return Speed(_between(times[False]), _between(times[True]), len(series) / (time.perf_counter() - started))
 
 
-def _between(times: list[float]) -> float:
-    return (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
+def _between(reports: list[tuple[int, float]]) -> float:
+    """Seconds a step, from the first report to the last."""
+    if len(reports) < 2:
+        return 0.0
+    (first, began), (last, ended) = reports[0], reports[-1]
+    return (ended - began) / (last - first)

@@ -1,6 +1,5 @@
 """What does not fit is refused, by the plan and by the stages, with what to change."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -71,7 +70,7 @@ def test_at_ten_metres_a_task_of_infer_stays_under_three_gigabytes():
     assert infer_bytes(TEN_METRES) < 3e9
 
 
-@pytest.mark.parametrize(("stage", "formula"), zip(("ingest", "prepare", "infer"), FORMULAS, strict=True))
+@pytest.mark.parametrize(("stage", "formula"), list(zip(("ingest", "prepare", "infer"), FORMULAS, strict=True)))
 def test_the_shard_that_a_refusal_names_fits_and_the_next_one_does_not(stage, formula):
     where = CLUSTER | {"memory_limit": 1_000_000_000}
     with pytest.raises(UserError, match=stage) as refusal:
@@ -86,7 +85,7 @@ def test_the_shard_that_a_refusal_names_fits_and_the_next_one_does_not(stage, fo
 def test_threads_of_a_worker_share_its_memory():
     one, four = ({**CLUSTER, "workers": n, "memory_limit": 3_000_000_000} for n in (4, 1))
     check_tasks("infer", infer_bytes, TEN_METRES, 128, one)
-    with pytest.raises(UserError, match="4 threads.*--nthreads 1"):
+    with pytest.raises(UserError, match=r"4 threads.*--nthreads 1"):
         check_tasks("infer", infer_bytes, TEN_METRES, 128, four)
     task = infer_bytes(TEN_METRES)
     assert task < worker_bytes(task, four) < 4 * task
@@ -147,7 +146,7 @@ def test_the_projection_of_the_disk_follows_what_is_written(finished):
     """With the ratios of what is there, redoing some shards adds nothing, and others are projected from them."""
     group = stores.open_to_read(finished.map)
     grid = layout.read_grid(group)
-    cells = {shard: 10 for shard in grid.shards}
+    cells = dict.fromkeys(grid.shards, 10)
     layer = layout.Layer("fpar_filled", {}, ("time",))
     some = grid.shards[:2]
     written = disk.stored_bytes(finished.map, "fpar_filled")
@@ -158,7 +157,7 @@ def test_the_projection_of_the_disk_follows_what_is_written(finished):
     like = {"fpar_filled": ratio}
     adds = disk.added_bytes(elsewhere, [layer], 46, grid, cells, some, like)
     assert adds["fpar_filled"] == pytest.approx(ratio * 46 * 20, rel=0.2)
-    small = {shard: 0 for shard in grid.shards}
+    small = dict.fromkeys(grid.shards, 0)
     assert disk.added_bytes(finished.map, [layer], 46, grid, small, some)["fpar_filled"] == 0
 
 
@@ -167,8 +166,9 @@ def test_cells_in_the_region_are_counted_by_area(country):
     grid = make_grid("epsg3035-1km", outline, 16, 8)
     by_area = cells_inside(grid, outline)
     for shard in grid.shards:
-        assert abs(by_area[shard] - inside(grid.shard_geobox(shard), outline).sum()) <= 8
-    assert abs(sum(by_area.values()) - inside(grid.geobox, outline).sum()) <= 20
+        # an edge that runs along the cells may count a row of them or not
+        assert abs(by_area[shard] - inside(grid.shard_geobox(shard), outline).sum()) <= grid.shard
+    assert sum(by_area.values()) == pytest.approx(inside(grid.geobox, outline).sum(), rel=0.03)
 
 
 def test_free_room_is_that_of_the_folder_that_will_hold_it(tmp_path):
@@ -178,7 +178,7 @@ def test_free_room_is_that_of_the_folder_that_will_hold_it(tmp_path):
 
 
 _TASK = """
-import json, resource, sys
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -199,7 +199,9 @@ if stage == "infer":
 else:
     stores.begin_layers(config.cube, "prepare", "m", grid, prepare.layers(channels))
     prepare.prepare_shard(grid.shards[0], config=config, cropland="all", mark="m")
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+# not ru_maxrss, in which the process that started this one is counted too
+(peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(1024 * int(peak))
 """
 
 
@@ -219,7 +221,7 @@ def test_real_tasks_stay_below_the_projection_and_near_it(tmp_path):
             capture_output=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        peak = json.loads(done.stdout)
+        peak = int(done.stdout)
         assert peak < formula(work) < 1.35 * peak, stage
 
 
@@ -231,6 +233,6 @@ def test_the_limit_of_a_task_is_the_smallest_workers():
 def test_a_smaller_country_than_a_shard_takes_its_own_size(country):
     config = small_config(country, country / "unused", ingest__shard=2048)
     grid = make_grid(config.ingest.grid, read_outline(config.region.outline), 2048, 128)
-    work = memory.work_of(grid, (), 46, {shard: 10**9 for shard in grid.shards})
+    work = memory.work_of(grid, (), 46, dict.fromkeys(grid.shards, 10**9))
     assert work.cells == grid.shape[0] * grid.shape[1]
     assert work.mapped_share == 1.0
