@@ -7,11 +7,11 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
+from pipeline import lock
+from pipeline.cluster import open_executor
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
 from pipeline.evaluate import accuracy_lines, read_accuracy
-from pipeline import lock
-from pipeline.cluster import open_executor
 from pipeline.executor import Executor
 from pipeline.progress import Log
 from pipeline.run import planned, run_stage

@@ -13,6 +13,7 @@ from pipeline import held, layout, stores
 from pipeline.accounting import count_pixels
 from pipeline.channels import read_channels
 from pipeline.config import Config
+from pipeline.disk import check_room
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
 from pipeline.fingerprint import fingerprint
@@ -20,7 +21,7 @@ from pipeline.grid import Grid, Shard
 from pipeline.labelling import label_series
 from pipeline.locations import Location
 from pipeline.map_layers import map_layers, maps_crops
-from pipeline.memory import batch_pixels
+from pipeline.memory import batch_pixels, check_tasks, infer_bytes, work_of
 from pipeline.model_files import local_copy
 from pipeline.prepare import count_cells
 from pipeline.progress import Reporter, Silent
@@ -56,12 +57,14 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     known = stores.find(path)
     if known is not None and stores.is_finished(known, STAGE, mark) and stores.layer_names(known) == set(names):
         return StageResult(STAGE, False, (path,))
+    cells, where = count_cells(cube, "mask"), executor.describe()
+    work = work_of(grid, channels, layout.array(cube, "time").shape[0], cells, config.inference.outputs)
+    check_tasks(STAGE, infer_bytes, work, grid.chunk, where)
     stores.begin(path, STAGE, mark, grid, arrays, axes=_axes(cube), about=_about(config, cube, digest))
     stores.match_layers(path, STAGE, grid, arrays)
     shards = stores.shards_to_do(path, STAGE, mark, names, grid)
-    cells = count_cells(cube, "mask")
+    check_room(path, arrays, work.n_dates, grid, cells, shards)
     key = f"model-{digest}"
-    where = executor.describe()
     task = InferTask(
         config.cube, path, mark, arrays, key, config.inference.batch_pixels, overlap=where["gpu_workers"] > 0
     )

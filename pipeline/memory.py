@@ -27,6 +27,7 @@ _PER_INFERRED_VALUE: Final = 48  # bytes a value of a series: input, mask, state
 # Of tasks: measured as the peak of resident memory of fresh processes, each doing one shard of 256, 512, 1024 or 2048
 # cells along a side, with 46 dates, 1 or 3 channels and 20 or 100 % mapped cells; projections are 1.0 to 1.35 times it.
 _WORKER: Final = 540_000_000  # bytes: a process with all libraries
+_OVERLAPPING: Final = 3  # shards at once in a thread of a GPU worker: one has been read, one is computed, one written
 _GPU_SHARE: Final = 0.25  # of the free memory of a GPU: other tasks of its worker want some, too
 _MOST_ON_GPU: Final = 1 << 18  # series; more at once are no faster
 
@@ -153,10 +154,16 @@ def task_limit(where: Mapping[str, Any]) -> int:
     return int(where["memory_limit"])
 
 
-def worker_bytes(task: int, where: Mapping[str, Any]) -> int:
-    """Memory that a worker needs whose threads do a task each."""
+def worker_bytes(task: int, where: Mapping[str, Any], tasks_a_thread: int = 1) -> int:
+    """Memory that a worker needs whose threads do a task each, or several that overlap (see `turns`)."""
     threads = -(-where.get("threads", 1) // max(1, where.get("workers", 1)))
-    return task + (threads - 1) * max(0, task - _WORKER)
+    return task + (threads * tasks_a_thread - 1) * max(0, task - _WORKER)
+
+
+def stage_bytes(needed: Callable[[Work], int], work: Work, where: Mapping[str, Any]) -> int:
+    """Memory that a worker needs for a stage; where one has a GPU, three shards of `infer` overlap there."""
+    overlap = needed is infer_bytes and where.get("gpu_workers", 0) > 0
+    return worker_bytes(needed(work), where, _OVERLAPPING if overlap else 1)
 
 
 def check_tasks(
@@ -184,7 +191,7 @@ def task_problem(
 ) -> str | None:
     """What `check_tasks` would say, or None."""
     limit = task_limit(where)
-    task = worker_bytes(needed(work), where)
+    task = stage_bytes(needed, work, where)
     if task <= limit:
         return None
     in_process = where["scheduler"] is None
@@ -194,7 +201,7 @@ def task_problem(
         f"{stage}: a shard of {work.shard} cells a side needs about {task / _GIGABYTE:.1f} GB of memory"
         f"{of_threads} and {'this machine' if in_process else 'the smallest worker'} has {limit / _GIGABYTE:.1f} GB: "
     )
-    sizes = [size for size in range(chunk, work.shard, chunk) if worker_bytes(needed(_of(work, size)), where) <= limit]
+    sizes = [size for size in range(chunk, work.shard, chunk) if stage_bytes(needed, _of(work, size), where) <= limit]
     if sizes:
         text += f"set ingest.shard = {sizes[-1]}{'' if stage == 'ingest' else ' (the cube is made again)'}, or give "
     else:

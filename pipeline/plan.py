@@ -20,11 +20,11 @@ from pipeline.memory import (
     infer_bytes,
     ingest_bytes,
     prepare_bytes,
+    stage_bytes,
     task_limit,
     task_problem,
     training_bytes,
     work_of,
-    worker_bytes,
 )
 from pipeline.plan_states import State, Survey, survey
 from pipeline.plan_times import MADE_UP, Timed, stage_times
@@ -198,7 +198,7 @@ def _memory(found: Survey, where: Mapping[str, Any]) -> tuple[dict[str, int], li
                 problems.append(f"train: {error}")
         elif stage in _FORMULAS:
             formula = _FORMULAS[stage]
-            needed[stage] = worker_bytes(formula(work), where)
+            needed[stage] = stage_bytes(formula, work, where)
             way_out = _without_series(work) if stage == "infer" else ""
             if problem := task_problem(stage, formula, work, found.grid.chunk, where, way_out):
                 problems.append(problem)

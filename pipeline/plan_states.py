@@ -203,7 +203,7 @@ def _evaluate(found: Survey, executor: Executor, reporter: Reporter) -> State:
 
 def _publish(found: Survey, executor: Executor, reporter: Reporter) -> State:
     config = found.config
-    map_mark = str(stores.stage_fingerprint_at(config.map, INFER))
+    map_mark = clusters.map_mark(stores.open_to_read(config.map))
     mark = publish.publish_mark(config, map_mark, read_accuracy(config), comparison_section(config))
     if publish.is_written(config, mark) and clusters.maps_of(config.clusters).get(config.year) == map_mark:
         return State("publish", "done")

@@ -74,7 +74,7 @@ class _Rate:
     @property
     def left(self) -> str:
         """ "0:01:20", or dashes while nothing is known."""
-        if not 0 < self.share:
+        if self.share <= 0:
             return "-:--:--"
         seconds = (time.monotonic() - self._started) * max(0.0, 1 / self.share - 1)
         return str(timedelta(seconds=round(seconds)))

@@ -313,7 +313,7 @@ class Cluster(_Section):
     workers: Count = Field(default_factory=lambda: os.cpu_count() or 1, description="of the local cluster")
     cpu_beside_gpu: bool = Field(
         False,
-        description="whether workers without a GPU label shards too where others have one; their last digits may differ",
+        description="whether workers without a GPU label shards, too, where others have one; last digits may differ",
     )
     max_failures: int = Field(10, ge=0, description="shards that may fail before a stage is ended early")
     retries: int = Field(2, ge=0, description="of a shard whose input or output failed for the moment")

@@ -243,7 +243,7 @@ def test_without_any_worker_it_is_said(monkeypatch):
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
-        pytest.raises(UserError, match="has had no worker for 0.2 s"),
+        pytest.raises(UserError, match=r"has had no worker for 0\.2 s"),
     ):
         list(OnDask(client, Limits(patience=0.2)).run(work, SHARDS, name="work"))
 

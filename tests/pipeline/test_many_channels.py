@@ -22,9 +22,9 @@ from pipeline.channels import read_channels, to_physical, to_stored
 from pipeline.config import Config
 from pipeline.evaluate import read_accuracy
 from pipeline.executor import InProcess
-from pipeline.on_dask import OnDask
 from pipeline.infer import infer
 from pipeline.ingest import ingest
+from pipeline.on_dask import OnDask
 from pipeline.prepare import prepare
 from pipeline.progress import Silent
 from pipeline.run import run

@@ -20,6 +20,7 @@ from pipeline.errors import UserError
 from pipeline.executor import InProcess
 from pipeline.extent import cells_inside
 from pipeline.grid import inside, make_grid, read_outline
+from pipeline.infer import infer
 from pipeline.ingest import ingest
 from pipeline.memory import Work, check_tasks, infer_bytes, ingest_bytes, prepare_bytes, worker_bytes
 from pipeline.plan import make_plan
@@ -89,6 +90,23 @@ def test_threads_of_a_worker_share_its_memory():
         check_tasks("infer", infer_bytes, TEN_METRES, 128, four)
     task = infer_bytes(TEN_METRES)
     assert task < worker_bytes(task, four) < 4 * task
+
+
+def test_a_gpu_worker_needs_the_memory_of_three_shards_that_overlap():
+    limit = 2 * infer_bytes(TEN_METRES)
+    check_tasks("infer", infer_bytes, TEN_METRES, 128, CLUSTER | {"memory_limit": limit})
+    with pytest.raises(UserError, match="infer: a shard"):
+        check_tasks("infer", infer_bytes, TEN_METRES, 128, CLUSTER | {"memory_limit": limit, "gpu_workers": 1})
+
+
+def test_infer_refuses_what_does_not_fit_before_it_begins(finished, tmp_path):
+    config = finished.model_copy(update={"out": tmp_path})
+    config.year_folder.mkdir(parents=True)
+    for name in ("cube.zarr", "model"):
+        (config.year_folder / name).symlink_to(finished.year_folder / name)
+    with pytest.raises(UserError, match="infer: a shard"):
+        infer(config, Elsewhere(workers=1, threads=1, memory_limit=300_000_000), Silent())
+    assert not config.map.exists()
 
 
 def test_where_no_shard_fits_that_is_said():

@@ -186,5 +186,5 @@ def test_a_map_without_labels_is_neither_compared_nor_published(copied):
     filled = with_outputs(copied, "filled")
     assert [result.stage for result in run(filled, InProcess(), Silent())][-1] == "infer"
     for stage in (evaluate, publish):
-        with pytest.raises(UserError, match="inference.outputs"):
+        with pytest.raises(UserError, match=r"inference\.outputs"):
             stage(filled)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_config
 from pipeline.cluster import open_executor
+from pipeline.config import load_config
 from pipeline.sections import Cluster
 from pipeline.simulate import simulate
 

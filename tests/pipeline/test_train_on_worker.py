@@ -45,7 +45,8 @@ def test_a_gpu_worker_that_is_killed_is_replaced_and_goes_on_to_the_same_model(f
         f'year = 2018\n[region]\nname = "small"\noutline = "{country / "outline.geojson"}"\n'
         f'[ingest]\ngranules = "{country / "granules"}"\nshard = 16\nchunk = 8\n'
         f'[reference]\npath = "{country / "reference.tif"}"\n'
-        "[training]\niterations = 400\nwarm_up = 60\nbatch_size = 100\nhidden_size = 5\ntarget_interval = 50\nw_gen = 0.0\n"
+        "[training]\niterations = 400\nwarm_up = 60\nbatch_size = 100\nhidden_size = 5\n"
+        "target_interval = 50\nw_gen = 0.0\n"
     )
     models = []
     with Cluster(tmp_path / "cluster", n_workers=1) as cluster:
