@@ -16,7 +16,7 @@ run: .venv/ready
 	$(BIN)/python -m flows --year $(YEAR) --out $(OUT)
 
 test: .venv/ready
-	$(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow

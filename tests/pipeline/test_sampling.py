@@ -93,8 +93,8 @@ def test_the_sample_depends_on_the_seed_alone(finished):
 
 def test_the_order_in_which_shards_are_ready_does_not_matter(finished):
     class Backwards(InProcess):
-        def run(self, function, items, *, name):
-            return reversed(list(super().run(function, items, name=name)))
+        def run(self, function, items, *, name, gpu=False):
+            yield from reversed(list(super().run(function, items, name=name, gpu=gpu)))
 
     one, other = (sample_series(finished.cube, 100, 1, executor, Silent()) for executor in (InProcess(), Backwards()))
     np.testing.assert_array_equal(one.series, other.series)
