@@ -20,7 +20,9 @@ from pipeline.retry import Transient, patiently
 Result = TypeVar("Result")
 Work = TypeVar("Work")  # a shard, or several that are worked on together
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no shard can be written any more
-_LASTING: Final = _FULL | {errno.EFBIG, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+_LASTING: Final = _FULL | {
+    errno.EFBIG, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
