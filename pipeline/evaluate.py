@@ -10,6 +10,7 @@ import numpy as np
 from pipeline import layout, stores
 from pipeline.accounting import count_pixels
 from pipeline.accuracy import Confusion
+from pipeline.channels import read_channels
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
@@ -23,11 +24,12 @@ from pipeline.map_layers import SEASON_NAMES, require_labels
 from pipeline.progress import Reporter, Silent
 from pipeline.reference import UNUSED, reduce_reference
 from pipeline.references import eucropmap
-from pipeline.series import mapped_series, sample_series
+from pipeline.series import mapped_numbers, sample_series, to_series
 from pipeline.stage import StageResult, run_shards
 
 STAGE: Final = "evaluate"
 VERSION: Final = 2
+_BATCH: Final = 1 << 16  # cells that are compared at once: as floating-point series they take much more memory
 REFERENCE_NOTE: Final = (
     "The reference crop map is itself a product of remote sensing and no ground truth: "
     "the figures say how far two maps agree."
@@ -206,11 +208,16 @@ def _compare_shard(
         name: stores.read_window(stores.open_to_read(path), name, window)
         for path, name in ((target, "label"), (reference, "season"), (reference, "code"))
     }
-    series, mask = mapped_series(source, window)
+    channels = read_channels(source)
+    numbers, mask = mapped_numbers(source, window, channels)
     label, season, code = (read[name][mask] for name in ("label", "season", "code"))
     used = (season != UNUSED) & (label != layout.MISSING)
     label, season, code = label[used], season[used], code[used]
-    nearest = kmeans.predict(series[used])
+    nearest = np.empty(len(label), np.int64)
+    cells = np.flatnonzero(used)
+    for start in range(0, len(cells), _BATCH):
+        batch = {name: stored[:, cells[start : start + _BATCH]] for name, stored in numbers.items()}
+        nearest[start : start + _BATCH] = kmeans.predict(to_series(batch, channels))
     n, seasons = kmeans.n_clusters, len(SEASON_NAMES)
     order = np.searchsorted(list(eucropmap.LEGEND), code)
     count_pixels(len(code))

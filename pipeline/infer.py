@@ -17,6 +17,7 @@ from pipeline.disk import check_room
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
 from pipeline.fingerprint import fingerprint
+from pipeline.freed_memory import keep_freed_memory
 from pipeline.grid import Grid, Shard
 from pipeline.labelling import label_series
 from pipeline.locations import Location
@@ -121,6 +122,7 @@ def load_model(folder: Location, device: str = "cpu") -> JointClustering:
         UserError: the files are damaged, or of another version.
     """
     torch.set_num_threads(1)  # networks this small are slower on more, and other workers want the cores
+    keep_freed_memory()
     try:
         with local_copy(folder) as copy:
             return JointClustering.load(copy, device=device)
@@ -171,8 +173,10 @@ class InferTask:
         """Write the outputs: `found` (..., n) in the cells, whose numbers count along the rows, missing elsewhere."""
         with stores.writing(self.target, STAGE, self.mark) as group:
             stores.discard_record(group, STAGE, shard)
+            buffers: dict[tuple[object, ...], np.ndarray] = {}  # the next array has values in the same cells
             for array in self.arrays:
-                data = np.full((*((n_dates,) if array.lead else ()), *shape), array.fill, array.dtype)
+                form = ((*((n_dates,) if array.lead else ()), *shape), array.fill, array.dtype)
+                data = buffers[form] if form in buffers else buffers.setdefault(form, np.full(*form))
                 if array.name in found:
                     put_cells(data, cells, found.pop(array.name))
                 stores.write_shard(group, array.name, grid, shard, data)
