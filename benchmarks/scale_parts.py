@@ -15,8 +15,9 @@ from pipeline.channels import read_channels, to_physical
 from pipeline.config import Config
 from pipeline.grid import Shard
 from pipeline.infer import load_model
+from pipeline.label_names import SEASON_NAMES
 from pipeline.labelling import label_series
-from pipeline.map_layers import map_layers, maps_crops
+from pipeline.map_layers import map_layers
 from pipeline.memory import batch_pixels
 from pipeline.series import mapped_numbers
 
@@ -110,4 +111,4 @@ def _numbers(config: Config, shard: Shard) -> tuple[dict[str, np.ndarray], tuple
 
 def _layers(config: Config) -> tuple[layout.Layer, ...]:
     cube = stores.open_to_read(config.cube)
-    return map_layers(2, read_channels(cube), config.inference.outputs, crops=maps_crops(cube))
+    return map_layers(SEASON_NAMES, read_channels(cube), config.inference.outputs)

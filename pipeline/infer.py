@@ -19,6 +19,7 @@ from pipeline.executor import Executor, InProcess
 from pipeline.fingerprint import fingerprint
 from pipeline.freed_memory import keep_freed_memory
 from pipeline.grid import Grid, Shard
+from pipeline.label_names import names_of
 from pipeline.labelling import label_series
 from pipeline.locations import Location
 from pipeline.map_layers import map_layers, maps_crops
@@ -32,7 +33,7 @@ from pipeline.train import expected_of_model, model_digest
 from pipeline.turns import in_turn
 
 STAGE: Final = "infer"
-VERSION: Final = 3
+VERSION: Final = 4
 
 
 def infer(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
@@ -50,10 +51,10 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     cube = stores.require(config.cube, "prepare", "prepare")
     grid, channels = layout.read_grid(cube), read_channels(cube)
     digest = model_digest(config.model)
-    n_clusters = fitting_model(config.model, cube).n_clusters
+    labels = names_of(fitting_model(config.model, cube), crops=maps_crops(cube))
     mark = infer_mark(cube, digest)
     path = config.map
-    arrays = map_layers(n_clusters, channels, config.inference.outputs, crops=maps_crops(cube))
+    arrays = map_layers(labels, channels, config.inference.outputs)
     names = [array.name for array in arrays]
     known = stores.find(path)
     if known is not None and stores.is_finished(known, STAGE, mark) and stores.layer_names(known) == set(names):

@@ -13,9 +13,8 @@ from model import DateInference, JointClustering
 from model.series import select
 from pipeline.channels import filled_name, spread_names, to_physical, whole_steps, width_channel
 from pipeline.layout import MISSING
+from pipeline.map_layers import CONFIDENCE, LABEL
 from pipeline.sources.source import Channel
-
-LABEL, CONFIDENCE = "label", "confidence"
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """The arrays of `map.zarr`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import zarr
@@ -11,28 +11,24 @@ from pipeline.errors import UserError
 from pipeline.sources.source import Channel
 
 LABEL, CONFIDENCE, FILLED, SPREAD = "label", "confidence", "filled", "spread"  # outputs, as inference.outputs has them
-SEASON_NAMES: Final = ("winter", "summer")  # of two clusters, ordered by the date of their peak
 CONFIDENCE_ABOUT: Final = {"long_name": "soft assignment q of the label", "units": "percent"}
 
 
 def map_layers(
-    n_clusters: int, channels: tuple[Channel, ...], outputs: Collection[str], *, crops: bool
+    names: Sequence[str], channels: tuple[Channel, ...], outputs: Collection[str]
 ) -> tuple[layout.Layer, ...]:
     """The arrays that the outputs stand for.
 
     Args:
-        n_clusters: K.
+        names: of the K labels, each without blanks.
         channels: of the cube.
         outputs: some of "label", "confidence", "filled", "spread"; the last two are an array for each channel.
-        crops: whether crops alone are mapped: only then two clusters are called after seasons.
     """
     found = []
     if LABEL in outputs:
-        seasons = crops and n_clusters == len(SEASON_NAMES)
-        names = SEASON_NAMES if seasons else tuple(f"cluster_{k}" for k in range(n_clusters))
         about = {
             "long_name": "cluster of the year's series, in the order of the date of its peak",
-            "flag_values": list(range(n_clusters)),
+            "flag_values": list(range(len(names))),
             "flag_meanings": " ".join(names),
         }
         found.append(layout.Layer(LABEL, about))

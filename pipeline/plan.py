@@ -11,6 +11,7 @@ from pipeline.config import Config
 from pipeline.disk import added_bytes, free_bytes, gigabytes, known_ratios, lack_of_room, without_series
 from pipeline.errors import UserError
 from pipeline.executor import Executor
+from pipeline.label_names import unnamed
 from pipeline.layout import Layer
 from pipeline.locations import Location, check_readable
 from pipeline.map_layers import CONFIDENCE, LABEL, map_layers
@@ -231,13 +232,13 @@ def _disk(found: Survey) -> tuple[dict[str, dict[str, int] | None], bool]:
         if channel.name in of_cube:  # what is filled is as rough as what it is filled from
             ratio = min(1.0, of_cube[channel.name])
             like |= {filled_name(channel): ratio, spread: ratio}
-    outputs = map_layers(config.training.clusters, found.channels, config.inference.outputs, crops=False)
+    outputs = map_layers(unnamed(config.training.clusters), found.channels, config.inference.outputs)
     disk: dict[str, dict[str, int] | None] = dict.fromkeys(found.states)
     disk["ingest"] = grows("ingest", config.cube, ingest_layers(found.channels), {})
     disk["prepare"] = grows("prepare", config.cube, prepare_layers(found.channels), {})
     disk["infer"] = grows("infer", config.map, outputs, like)
     if found.states["publish"].kind != "done":
-        layers = map_layers(config.training.clusters, found.channels, (LABEL, CONFIDENCE), crops=False)
+        layers = map_layers(unnamed(config.training.clusters), found.channels, (LABEL, CONFIDENCE))
         of_year = added_bytes(config.clusters, layers, 1, grid, found.cells, grid.shards, {})
         # the cluster cube is written anew beside the old one, with one year more
         years = len(set(maps_of(config.clusters)) | {config.year})

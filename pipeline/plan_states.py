@@ -19,6 +19,7 @@ from pipeline.grid import Grid, Shard, make_grid, read_outline
 from pipeline.infer import STAGE as INFER
 from pipeline.infer import fitting_model, infer_mark
 from pipeline.ingest import Intake, strips_left, take_in
+from pipeline.label_names import names_of
 from pipeline.map_layers import map_layers, maps_crops
 from pipeline.objects import location_of
 from pipeline.progress import Reporter
@@ -176,8 +177,8 @@ def _infer(found: Survey, executor: Executor, reporter: Reporter) -> State:
     config = found.config
     cube = stores.require(config.cube, "prepare", "prepare")
     mark = infer_mark(cube, model_digest(config.model))
-    n_clusters = fitting_model(config.model, cube).n_clusters
-    arrays = map_layers(n_clusters, read_channels(cube), config.inference.outputs, crops=maps_crops(cube))
+    labels = names_of(fitting_model(config.model, cube), crops=maps_crops(cube))
+    arrays = map_layers(labels, read_channels(cube), config.inference.outputs)
     names = [array.name for array in arrays]
     known = stores.find(config.map)
     n = len(found.grid.shards)

@@ -20,6 +20,7 @@ from pipeline.config import Config
 from pipeline.executor import Executor, Item
 from pipeline.grid import Grid, Shard
 from pipeline.infer import InferTask, load_model
+from pipeline.label_names import unnamed
 from pipeline.locations import Location
 from pipeline.map_layers import map_layers
 from pipeline.sources.source import Channel
@@ -206,7 +207,7 @@ class _InferProbe:
             else:
                 source, grid = self.cube, layout.read_grid(stores.open_to_read(self.cube))
             training, inference = self.config.training, self.config.inference
-            arrays = map_layers(training.clusters, self.made_up.channels, inference.outputs, crops=False)
+            arrays = map_layers(unnamed(training.clusters), self.made_up.channels, inference.outputs)
             target = folder / "map.zarr"
             stores.begin(target, "infer", _MARK, grid, arrays, axes=[layout.time_axis(self.made_up.dates)])
             task = InferTask(source, target, _MARK, arrays, _MODEL, inference.batch_pixels)

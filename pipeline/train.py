@@ -22,7 +22,9 @@ from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
 from pipeline.files import read_text, write_bytes, write_text
 from pipeline.fingerprint import content_digest, fingerprint
+from pipeline.label_names import APART, SEASON_NAMES, day_in_words, days_apart, in_words, names_of
 from pipeline.locations import Location
+from pipeline.map_layers import maps_crops
 from pipeline.memory import check_sample
 from pipeline.model_files import written_model
 from pipeline.prepare import count_cells
@@ -33,7 +35,7 @@ from pipeline.training_progress import TrainingBar
 from pipeline.training_task import TrainingTask
 
 STAGE: Final = "train"
-VERSION: Final = 3
+VERSION: Final = 4
 SAMPLE: Final = "sample.npz"  # row and column on the grid of every series that the network was given, in their order
 _RECORD: Final = "training.json"
 
@@ -81,12 +83,28 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
         "sampled_cells": len(sample.series),
         "iterations": estimator.n_iter_,
         "options": options,
-        "peaks": [int(peak) for peak in estimator.cluster_peaks_],
+        "labels": list(names_of(estimator, crops=maps_crops(group))),
+        "peaks": [day_in_words(peak, config.ingest.calendar) for peak in estimator.cluster_peaks_.tolist()],
         "simulated": layout.attributes(group)["simulated"],
     }
+    _say_when_labels_peak(facts, estimator, config, reporter)
     save(estimator, folder, {"fingerprint": mark, "facts": facts}, sample)
     shutil.rmtree(state, ignore_errors=True)
     return StageResult(STAGE, True, (folder,), facts)
+
+
+def _say_when_labels_peak(
+    facts: dict[str, Any], estimator: JointClustering, config: Config, reporter: Reporter
+) -> None:
+    names, peaks = facts["labels"], facts["peaks"]
+    pairs = zip(names, peaks, strict=True)
+    reporter.message("labels by the date of their peak: " + ", ".join(f"{in_words(n)} ({p})" for n, p in pairs))
+    apart = days_apart(estimator.cluster_peaks_.tolist(), config.ingest.calendar)
+    if names == list(SEASON_NAMES) and apart < APART:
+        reporter.message(
+            f"the two clusters peak {apart} days apart: winter and summer are no good names for them. Look at the "
+            "curves in the report, and at which cells are mapped."
+        )
 
 
 def train_mark(config: Config, cube: zarr.Group) -> str:

@@ -210,7 +210,7 @@ config = load_config(out=out, region__outline=out / "outline.geojson")
 cube = stores.open_to_read(config.cube)
 grid, channels = layout.read_grid(cube), read_channels(cube)
 if stage == "infer":
-    arrays = map_layers(2, channels, config.inference.outputs, crops=True)
+    arrays = map_layers(("winter", "summer"), channels, config.inference.outputs)
     stores.begin(config.map, "infer", "m", grid, arrays, axes=[layout.time_axis(layout.read_dates(cube))])
     held.put("model", partial(load_model, config.model), "cpu")
     InferTask(config.cube, config.map, "m", arrays, "model", None)(grid.shards[0])
