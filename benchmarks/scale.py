@@ -70,18 +70,6 @@ class Run:
         return self.pixels / self.seconds
 
 
-def peak_memory() -> int:
-    """The most bytes that this process has held resident.
-
-    Not ru_maxrss where it can be helped: Linux hands that of the parent on to a child.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return accounting.peak_memory()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
 def warm_up() -> None:
     """Import what tasks need; it is not what is measured."""
     import pipeline.infer
@@ -109,7 +97,8 @@ def run(config: Config, executor: OnDask) -> Run:
         infer(config, executor)
     seconds = time.perf_counter() - started
     cpu = sum(executor.client.run(time.process_time).values()) - cpu
-    return Run(seconds, busy_seconds(stream.data), cpu, account.pixels, max(executor.client.run(peak_memory).values()))
+    peak = max(executor.client.run(accounting.peak_memory).values())
+    return Run(seconds, busy_seconds(stream.data), cpu, account.pixels, peak)
 
 
 def busy_seconds(stream: Sequence[dict[str, Any]]) -> float:

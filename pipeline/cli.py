@@ -13,6 +13,26 @@ import tomli_w
 import typer
 from rich.console import Console
 
+from pipeline.command_options import (
+    File,
+    Granules,
+    GridName,
+    Iterations,
+    Out,
+    Outputs,
+    Qc,
+    ReferenceMap,
+    SamplePixels,
+    Scheduler,
+    Seed,
+    Target,
+    TargetOf,
+    Tol,
+    WGen,
+    Workers,
+    Year,
+    listed,
+)
 from pipeline.compare_command import compare
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
@@ -48,28 +68,6 @@ app = typer.Typer(
 config_app = typer.Typer(help="Show the configuration.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 
-Year = Annotated[int | None, typer.Option(help="Year of the observations.")]
-Out = Annotated[str | None, typer.Option(help="Folder of all outputs, or a URL such as s3://bucket/prefix.")]
-File = Annotated[Path | None, typer.Option("--config", help="TOML configuration.")]
-Granules = Annotated[Path | None, typer.Option(help="Folder of VNP15A2H granules; without it Italy is simulated.")]
-Target = Annotated[Path | None, typer.Option("--granules", help="Folder to put them in; default: OUT/archive/.")]
-ReferenceMap = Annotated[Path | None, typer.Option("--reference", help="EUCROPMAP GeoTIFF to compare with.")]
-GridName = Annotated[
-    str | None, typer.Option("--grid", help="epsg3035-1km, epsg<code>-<size>m, sinusoidal-463m or -927m.")
-]
-Qc = Annotated[str | None, typer.Option(help="Which observations count: strict, standard, loose or custom.")]
-Iterations = Annotated[int | None, typer.Option(help="Iterations of joint training; 3000 as in the paper.")]
-SamplePixels = Annotated[int | None, typer.Option(help="Pixels drawn for training.")]
-WGen = Annotated[float | None, typer.Option("--w-gen", help="Weight of the adversarial loss; 0: no discriminator.")]
-TargetOf = Annotated[str | None, typer.Option("--target", help="Cluster sizes of the target over: sample or all.")]
-Tol = Annotated[float | None, typer.Option(help="Training ends when fewer labels change than this share.")]
-Seed = Annotated[int | None, typer.Option(help="Of sampling and training.")]
-Scheduler = Annotated[str | None, typer.Option(help="local, or the address of a Dask scheduler; default: in process.")]
-Workers = Annotated[int | None, typer.Option(help="Workers of the local cluster.")]
-Outputs = Annotated[
-    str | None, typer.Option(help="Arrays of map.zarr to write, such as label,confidence; default: all four.")
-]
-
 
 @app.command("run")
 def run_all(
@@ -82,7 +80,7 @@ def run_all(
     settings = load_config(
         config, year=year, out=out, seed=seed, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
         reference__path=reference, training__iterations=iterations, training__sample_pixels=sample_pixels,
-        training__target=target, training__tol=tol, training__w_gen=w_gen, inference__outputs=_listed(outputs),
+        training__target=target, training__tol=tol, training__w_gen=w_gen, inference__outputs=listed(outputs),
         cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     _work(settings, None)
@@ -159,7 +157,7 @@ def infer(
 ) -> None:  # fmt: skip
     """Label every mapped cell and fill its gaps: map.zarr."""
     settings = load_config(
-        config, year=year, out=out, inference__outputs=_listed(outputs),
+        config, year=year, out=out, inference__outputs=listed(outputs),
         cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     _work(settings, ["infer"])
@@ -213,11 +211,6 @@ def config_show(config: File = None) -> None:
 def config_schema() -> None:
     """Print the JSON schema: every key, its type, meaning and default."""
     sys.stdout.write(json.dumps(Config.model_json_schema(), indent=1) + "\n")
-
-
-def _listed(text: str | None) -> list[str] | None:
-    """The names in a list with commas."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _work(settings: Config, stages: list[str] | None) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.command_options import SamplePixels, Scheduler, Workers
 from pipeline.config import load_config
 from pipeline.errors import UserError
 from pipeline.progress import Terminal
@@ -33,7 +34,6 @@ Methods = Annotated[
     ),
 ]
 Iterations = Annotated[int | None, typer.Option(help="Iterations of training, of every method that has some.")]
-SamplePixels = Annotated[int | None, typer.Option(help="Pixels drawn for training.")]
 Hide = Annotated[
     float,
     typer.Option(
@@ -49,8 +49,6 @@ Data = Annotated[
 ]
 Clusters = Annotated[int | None, typer.Option(min=2, help="Number of clusters; default with --data: as y has classes.")]
 Json = Annotated[Path | None, typer.Option("--json", help="File to write all rows to, one a method and seed.")]
-Scheduler = Annotated[str | None, typer.Option(help="local, or the address of a Dask scheduler; default: in process.")]
-Workers = Annotated[int | None, typer.Option(help="Workers of the local cluster.")]
 
 
 def compare(

@@ -59,12 +59,12 @@ def check_room(
         UserError: fewer bytes are free than they are projected to take.
     """
     adds = added_bytes(path, layers, n_dates, grid, cells, to_do)
-    series = sum(size for name, size in adds.items() if name.endswith(("_filled", "_spread")))
-    check_free(path, sum(adds.values()), path.name, without_series(series))
+    check_free(path, sum(adds.values()), path.name, without_series(adds))
 
 
-def without_series(saved: int) -> str:
-    """What leaving out the large outputs would bring."""
+def without_series(adds: Mapping[str, int]) -> str:
+    """What leaving out the large outputs would bring, of the bytes that each array adds."""
+    saved = sum(size for name, size in adds.items() if name.endswith(("_filled", "_spread")))
     return f"Leaving filled and spread out of inference.outputs saves {gigabytes(saved)}." if saved else ""
 
 

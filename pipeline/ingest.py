@@ -130,7 +130,7 @@ def _refuse_too_large(intake: Intake, executor: Executor, path: Location) -> Non
     grid, channels = intake.grid, intake.source.channels
     n_dates = len(composite_dates(intake.method.year, intake.method.calendar))
     cells = cells_inside(grid, intake.outline)
-    width = min(strip_width(intake.source, grid), -(-grid.shape[1] // grid.shard))
+    width = strip_width(intake.source, grid)
     work = work_of(grid, channels, n_dates, cells).reading(width, pixels_per_cell(grid, intake.stock.scenes))
     check_tasks(STAGE, ingest_bytes, work, grid.chunk, executor.describe())
     to_do = [shard for strip in strips_left(intake) for shard in strip.shards]

@@ -154,10 +154,18 @@ def task_limit(where: Mapping[str, Any]) -> int:
     return int(where["memory_limit"])
 
 
+def training_limit(where: Mapping[str, Any]) -> int | None:
+    """Memory that training may take: of the smallest worker where there are GPU workers, None of this machine."""
+    return where.get("memory_limit") if where.get("gpu_workers") else None
+
+
+def _threads_of_worker(where: Mapping[str, Any]) -> int:
+    return -(-where.get("threads", 1) // max(1, where.get("workers", 1)))
+
+
 def worker_bytes(task: int, where: Mapping[str, Any], tasks_a_thread: int = 1) -> int:
     """Memory that a worker needs whose threads do a task each, or several that overlap (see `turns`)."""
-    threads = -(-where.get("threads", 1) // max(1, where.get("workers", 1)))
-    return task + (threads * tasks_a_thread - 1) * max(0, task - _WORKER)
+    return task + (_threads_of_worker(where) * tasks_a_thread - 1) * max(0, task - _WORKER)
 
 
 def stage_bytes(needed: Callable[[Work], int], work: Work, where: Mapping[str, Any]) -> int:
@@ -195,7 +203,7 @@ def task_problem(
     if task <= limit:
         return None
     in_process = where["scheduler"] is None
-    threads = -(-where.get("threads", 1) // max(1, where.get("workers", 1)))
+    threads = _threads_of_worker(where)
     of_threads = f" with {threads} threads, a shard each," if threads > 1 else ""
     text = (
         f"{stage}: a shard of {work.shard} cells a side needs about {task / _GIGABYTE:.1f} GB of memory"

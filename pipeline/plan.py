@@ -25,6 +25,7 @@ from pipeline.memory import (
     task_limit,
     task_problem,
     training_bytes,
+    training_limit,
     work_of,
 )
 from pipeline.plan_states import State, Survey, survey
@@ -135,7 +136,7 @@ def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: 
     needed = sum(sum(adds.values()) for adds in disk.values() if adds)
     if out_free is not None and needed > out_free:
         problems.append(
-            lack_of_room(config.out, needed, out_free, "this run", without_series(_series_bytes(disk["infer"])))
+            lack_of_room(config.out, needed, out_free, "this run", without_series(disk["infer"] or {}))
         )
     warnings = _warnings(found, where, ratios_known)
     times: Mapping[str, Timed] = {}
@@ -193,7 +194,7 @@ def _memory(found: Survey, where: Mapping[str, Any]) -> tuple[dict[str, int], li
                 n = config.training.sample_pixels
             needed[stage] = training_bytes(n, found.n_dates, len(found.channels), config.training.batch_size)
             try:
-                limit = where.get("memory_limit") if where.get("gpu_workers") else None
+                limit = training_limit(where)
                 check_sample(config, n, found.n_dates, len(found.channels), limit)
             except UserError as error:
                 problems.append(f"train: {error}")
@@ -210,7 +211,7 @@ def _work(found: Survey) -> Work:
     """The largest task of every stage."""
     grid = found.grid
     work = work_of(grid, found.channels, found.n_dates, found.cells, found.config.inference.outputs)
-    width = min(strip_width(found.source, grid), -(-grid.shape[1] // grid.shard))
+    width = strip_width(found.source, grid)
     scenes = () if found.intake is None else found.intake.stock.scenes
     return work.reading(width, pixels_per_cell(grid, scenes))
 
@@ -252,10 +253,6 @@ def _growth(
     to_do = found.states[stage].to_do if stage in found.states else ()
     cells = found.cells if stage == "infer" else found.region
     return added_bytes(path, layers, found.n_dates, found.grid, cells, to_do, like)
-
-
-def _series_bytes(infer: Mapping[str, int] | None) -> int:
-    return sum(size for name, size in (infer or {}).items() if name.endswith(("_filled", "_spread")))
 
 
 def _warnings(found: Survey, where: Mapping[str, Any], ratios_known: bool) -> list[str]:

@@ -44,7 +44,9 @@ def stage_times(
             times[stage] = Timed(0.0)
         elif probe and state.kind != "refused" and stage in _PROBES:
             try:
-                times[stage] = _PROBES[stage](found, state, executor, where)
+                timed = _PROBES[stage](found, state, executor, where)
+                if timed is not None:
+                    times[stage] = timed
             except (UserError, OSError, ValueError) as error:
                 problems.append(f"{stage}: a probe failed: {error}")
         if stage not in times:
@@ -65,11 +67,10 @@ def _scaled(probed: Probed, cells: int, n_tasks: int, where: Mapping[str, Any], 
     return Timed(probed.seconds * cells / max(1, probed.cells) / max(1, min(places, n_tasks)), timed_by)
 
 
-def _ingest(found: Survey, state: State, executor: Executor, where: Mapping[str, Any]) -> Timed:
-    """Without files there is nothing to try."""
+def _ingest(found: Survey, state: State, executor: Executor, where: Mapping[str, Any]) -> Timed | None:
+    """None where there are no files, and so nothing to try."""
     if found.intake is None or not found.strips:
-        seconds = read_summary(found.config.year_folder).get("ingest", {}).get("seconds")
-        return Timed() if seconds is None else Timed(float(seconds), LAST_RUN)
+        return None
     probed = probe_ingest(executor, found.intake.method, found.grid, found.strips)
     cells = sum(shard_cells(found.grid, shard) for shard in state.to_do)
     return _scaled(probed, cells, len(found.strips), where, gpu=False, timed_by=PROBE)
@@ -106,7 +107,7 @@ def _name(there: bool) -> str:
     return PROBE if there else MADE_UP
 
 
-_PROBES: dict[str, Callable[[Survey, State, Executor, Mapping[str, Any]], Timed]] = {
+_PROBES: dict[str, Callable[[Survey, State, Executor, Mapping[str, Any]], Timed | None]] = {
     "ingest": _ingest,
     "prepare": _prepare,
     "train": _train,

@@ -44,7 +44,7 @@ def mapped_numbers(
     n_dates, n_cells = layout.array(group, "time").shape[0], int(mask.sum())
     numbers = {channel.name: np.empty((n_dates, n_cells), channel.dtype) for channel in channels}
     done = 0
-    for band in _bands(mask, layout.read_grid(group).chunk):
+    for band in _bands(mask, layout.attributes(group)["chunk"]):
         inside, n = mask[band], int(mask[band].sum())
         top, left = (part.start or 0 for part in window)
         place = slice(band[0].start + top, band[0].stop + top), slice(band[1].start + left, band[1].stop + left)

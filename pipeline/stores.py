@@ -76,22 +76,33 @@ def begin(
         UserError: there is something at `path` that is no store of ours, it cannot be written, or workers of an earlier
             run go on writing there.
     """
+    with _changing(path):
+        group = find(path)
+        if group is not None and stage_fingerprint(group, stage) == fingerprint:
+            sweep_partials(path)
+            return open_to_write(path)
+        if group is not None and method is not None and stages_of(group).get(stage, {}).get("method") == method:
+            sweep_partials(path)
+            group = open_to_write(path)
+            # in one write, and without the later stages: what they made of the other inputs is no longer current
+            stages: dict[str, Any] = {stage: {"fingerprint": fingerprint, "complete": False, "method": method}}
+            unfinished: dict[str, Any] = {"stages": stages, "fingerprint": fingerprint, "complete": False}
+            group.update_attributes({**(about or {}), **unfinished})
+            return group
+        return create(path, stage, fingerprint, grid, layers, axes=axes, about=about, method=method)
+
+
+@contextmanager
+def _changing(path: Location) -> Iterator[None]:
+    """While what the writers of a store rely on is changed: no other run and no worker of an earlier one writes.
+
+    Raises:
+        UserError: the store cannot be written, or workers of an earlier run go on writing there.
+    """
     lock.check()
     try:
         with fence.exclusive(path):
-            group = find(path)
-            if group is not None and stage_fingerprint(group, stage) == fingerprint:
-                sweep_partials(path)
-                return open_to_write(path)
-            if group is not None and method is not None and stages_of(group).get(stage, {}).get("method") == method:
-                sweep_partials(path)
-                group = open_to_write(path)
-                # in one write, and without the later stages: what they made of the other inputs is no longer current
-                stages: dict[str, Any] = {stage: {"fingerprint": fingerprint, "complete": False, "method": method}}
-                unfinished: dict[str, Any] = {"stages": stages, "fingerprint": fingerprint, "complete": False}
-                group.update_attributes({**(about or {}), **unfinished})
-                return group
-            return create(path, stage, fingerprint, grid, layers, axes=axes, about=about, method=method)
+            yield
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}. Free space or choose another --out."
@@ -132,37 +143,34 @@ def begin_layers(path: Location, stage: str, fingerprint: str, grid: Grid, layer
     Raises:
         UserError: the store cannot be written, or workers of an earlier run go on writing there.
     """
-    lock.check()
-    try:
-        with fence.exclusive(path):
-            sweep_partials(path)
-            group = open_to_write(path)
-            if stage_fingerprint(group, stage) == fingerprint:
-                return group
-            # from here until the arrays are in place, the stage counts as not begun
-            mark_stage(group, stage, "", complete=False)
-            remove_tree(path / RECORDS / stage)
-            for layer in layers:
-                create_layer(group, grid, layer)
-            group.create_group(f"{RECORDS}/{stage}")
-            mark_stage(group, stage, fingerprint, complete=False)
+    with _changing(path):
+        sweep_partials(path)
+        group = open_to_write(path)
+        if stage_fingerprint(group, stage) == fingerprint:
             return group
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another --out."
-        ) from error
+        # from here until the arrays are in place, the stage counts as not begun
+        mark_stage(group, stage, "", complete=False)
+        remove_tree(path / RECORDS / stage)
+        for layer in layers:
+            create_layer(group, grid, layer)
+        group.create_group(f"{RECORDS}/{stage}")
+        mark_stage(group, stage, fingerprint, complete=False)
+        return group
 
 
 def match_layers(path: Location, stage: str, grid: Grid, layers: Sequence[Layer]) -> None:
     """Give a store that a stage alone writes exactly these arrays on the grid; those that stay keep what they hold.
 
     Where one is added or removed, the stage counts as unfinished from then on.
+
+    Raises:
+        UserError: the store cannot be written, or workers of an earlier run go on writing there.
     """
     group = open_to_write(path)
     wanted, there = {layer.name: layer for layer in layers}, layer_names(group)
     if there == set(wanted):
         return
-    with fence.exclusive(path):
+    with _changing(path):
         mark_stage(group, stage, str(stage_fingerprint(group, stage)), complete=False)
         for name in sorted(there - set(wanted)):
             remove_tree(path / name, keep=frozenset({ROOT}))  # a kill leaves an array, which is removed next time

@@ -85,8 +85,9 @@ def strips_to_do(stock: Stock, method: Method, grid: Grid, *, anew: bool = False
 
 
 def strip_width(source: Source, grid: Grid) -> int:
-    """Shards of a strip, where none is missing."""
-    return max(1, round(source.row_width / (grid.shard * abs(grid.geobox.transform.a))))
+    """Shards of a strip, where none is missing: no more than lie beside each other."""
+    wanted = max(1, round(source.row_width / (grid.shard * abs(grid.geobox.transform.a))))
+    return min(wanted, -(-grid.shape[1] // grid.shard))
 
 
 def pixels_per_cell(grid: Grid, scenes: Sequence[Scene]) -> float:

@@ -25,7 +25,7 @@ from pipeline.fingerprint import content_digest, fingerprint
 from pipeline.label_names import APART, SEASON_NAMES, day_in_words, days_apart, in_words, names_of
 from pipeline.locations import Location
 from pipeline.map_layers import maps_crops
-from pipeline.memory import check_sample
+from pipeline.memory import check_sample, training_limit
 from pipeline.model_files import written_model
 from pipeline.prepare import count_cells
 from pipeline.progress import Reporter, Silent
@@ -63,8 +63,7 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
         return StageResult(STAGE, False, (folder,), record["facts"])
     n_cells = sum(count_cells(group, "train_mask").values())
     n_times, n_channels = layout.array(group, "time").shape[0], len(read_channels(group))
-    where = executor.describe()
-    limit = where.get("memory_limit") if where["gpu_workers"] else None  # None: of this machine
+    limit = training_limit(executor.describe())
     check_sample(config, min(n_cells, config.training.sample_pixels), n_times, n_channels, limit)
     sample = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter)
     axes = expected_of_model(group)
