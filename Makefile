@@ -5,7 +5,7 @@ YEAR ?= 2018
 OUT ?= out
 BIN := .venv/bin
 
-.PHONY: run test test-slow lint bench-scale clean
+.PHONY: run test test-slow lint notebooks bench-scale clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -25,6 +25,12 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+notebooks: .venv/ready
+	mkdir -p $(OUT)/notebooks
+	cd notebooks && for name in *.ipynb; do \
+		SITSCUBE_OUT=$(abspath $(OUT)) ../$(BIN)/jupyter-execute $$name --output=$(abspath $(OUT))/notebooks/$$name || exit 1; \
+	done
 
 bench-scale: .venv/ready
 	$(BIN)/python benchmarks/scale.py $(BENCH)

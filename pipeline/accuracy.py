@@ -86,6 +86,21 @@ class Confusion:
         """Per class of the reference, the share of its cells that the map agrees with."""
         return [_share(self.counts[k, k], self.counts[:, k].sum()) for k in range(self.counts.shape[1])]
 
+    def f1(self) -> list[float]:
+        """Per class, the harmonic mean of user's and producer's accuracy; NaN of one that neither map has."""
+        sums = self.counts.sum(axis=1)[: self.counts.shape[1]] + self.counts.sum(axis=0)
+        return [_share(2 * self.counts[k, k], whole) for k, whole in enumerate(sums)]
+
+    def kappa(self) -> float:
+        """Agreement beyond chance (Cohen 1960), 1 when perfect; NaN of no cells, or where all are of one class.
+
+        It is reported because readers ask for it; Olofsson et al. (2014) advise against it.
+        """
+        rows, columns = ([int(v) for v in self.counts.sum(axis=axis)] for axis in (1, 0))
+        # whole numbers of Python, as above
+        chance = sum(row * column for row, column in zip(rows, columns, strict=True))
+        return _share(self.n * int(np.trace(self.counts)) - chance, self.n**2 - chance)
+
     def as_json(self) -> list[list[int]]:
         """Rows of counts."""
         return [[int(v) for v in row] for row in self.counts]

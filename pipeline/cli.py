@@ -6,13 +6,13 @@ The stages are imported where they run: with them come torch and Dask, which `si
 import json
 import logging
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import tomli_w
 import typer
 from rich.console import Console
 
+from pipeline.change_command import change
 from pipeline.command_options import (
     File,
     Granules,
@@ -22,6 +22,7 @@ from pipeline.command_options import (
     Outputs,
     Qc,
     ReferenceMap,
+    Regions,
     SamplePixels,
     Scheduler,
     Seed,
@@ -36,8 +37,10 @@ from pipeline.command_options import (
 from pipeline.compare_command import compare
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
+from pipeline.export_command import export
 from pipeline.plan_command import plan
 from pipeline.progress import Terminal
+from pipeline.reference_command import reference
 
 HELP = """\
 Turn a year of satellite observations of a country into a gap-free cube and a map of what grew where, unlabelled.
@@ -53,8 +56,9 @@ sitscube run --year 2018 --granules VNP15A2H/ --reference EUCROPMAP_2018.tif --o
 `sitscube download --year 2018 --granules VNP15A2H/` fetches them with an Earthdata account (EARTHDATA_TOKEN, or
 ~/.netrc). GeoTIFF and NetCDF files of other sensors are described under [raster] in a TOML file; deploy/ has examples.
 
-Outputs: OUT/REGION/YEAR/cube.zarr (observations), map.zarr (labels, filled series), model/, report/index.html, and
-OUT/REGION/clusters.zarr (all years). What is finished is never done twice; a run that was stopped goes on where it was.
+Outputs: OUT/REGION/YEAR/cube.zarr (observations), map.zarr (labels, filled series), model/, report/index.html,
+products/ (COGs), and OUT/REGION/clusters.zarr (all years). `sitscube change` compares years, `sitscube export` writes
+GeoTIFF, NetCDF and CSV. What is finished is never done twice; a run that was stopped goes on where it was.
 
 Settings come from a TOML file (--config), from the environment (SITSCUBE_TRAINING__ITERATIONS=3000) and from options,
 each stronger than the one before; `sitscube config show` prints them all. By default everything runs in this process;
@@ -72,16 +76,16 @@ app.add_typer(config_app, name="config")
 @app.command("run")
 def run_all(
     year: Year = None, out: Out = None, config: File = None, granules: Granules = None, reference: ReferenceMap = None,
-    grid: GridName = None, qc: Qc = None, iterations: Iterations = None, sample_pixels: SamplePixels = None,
-    target: TargetOf = None, tol: Tol = None, w_gen: WGen = None, seed: Seed = None, outputs: Outputs = None,
-    scheduler: Scheduler = None, workers: Workers = None,
+    regions: Regions = None, grid: GridName = None, qc: Qc = None, iterations: Iterations = None,
+    sample_pixels: SamplePixels = None, target: TargetOf = None, tol: Tol = None, w_gen: WGen = None,
+    seed: Seed = None, outputs: Outputs = None, scheduler: Scheduler = None, workers: Workers = None,
 ) -> None:  # fmt: skip
     """Do the whole year: every stage in sequence."""
     settings = load_config(
         config, year=year, out=out, seed=seed, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
-        reference__path=reference, training__iterations=iterations, training__sample_pixels=sample_pixels,
-        training__target=target, training__tol=tol, training__w_gen=w_gen, inference__outputs=listed(outputs),
-        cluster__scheduler=scheduler, cluster__workers=workers,
+        reference__path=reference, evaluation__regions=regions, training__iterations=iterations,
+        training__sample_pixels=sample_pixels, training__target=target, training__tol=tol, training__w_gen=w_gen,
+        inference__outputs=listed(outputs), cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     _work(settings, None)
 
@@ -165,12 +169,12 @@ def infer(
 
 @app.command()
 def evaluate(
-    year: Year = None, out: Out = None, config: File = None, reference: ReferenceMap = None, seed: Seed = None,
-    scheduler: Scheduler = None, workers: Workers = None,
+    year: Year = None, out: Out = None, config: File = None, reference: ReferenceMap = None,
+    regions: Regions = None, seed: Seed = None, scheduler: Scheduler = None, workers: Workers = None,
 ) -> None:  # fmt: skip
     """Compare the map with the reference crop map: report/accuracy.json."""
     settings = load_config(
-        config, year=year, out=out, seed=seed, reference__path=reference,
+        config, year=year, out=out, seed=seed, reference__path=reference, evaluation__regions=regions,
         cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     _work(settings, ["evaluate"])
@@ -182,23 +186,11 @@ def publish(year: Year = None, out: Out = None, config: File = None) -> None:
     _work(load_config(config, year=year, out=out), ["publish"])
 
 
-@app.command()
-def reference(
-    source: Annotated[Path, typer.Option("--input", help="EUCROPMAP GeoTIFF.")],
-    target: Annotated[Path, typer.Option("--out", help="GeoTIFF to write.")],
-    grid: GridName = None,
-    config: File = None,
-) -> None:
-    """Reduce a crop map to seasons on the grid: 0 winter, 1 summer, 255 not used."""
-    from pipeline.reference import reference_to_geotiff
-
-    reporter = Terminal()
-    settings = load_config(config, ingest__grid=grid, reference__path=source)
-    reporter.message(f"wrote {reference_to_geotiff(settings, target, reporter)}")
-
-
 app.command()(compare)
+app.command()(change)
 app.command()(plan)
+app.command()(reference)
+app.command()(export)
 
 
 @config_app.command("show")

@@ -10,7 +10,12 @@ Out = Annotated[str | None, typer.Option(help="Folder of all outputs, or a URL s
 File = Annotated[Path | None, typer.Option("--config", help="TOML configuration.")]
 Granules = Annotated[Path | None, typer.Option(help="Folder of VNP15A2H granules; without it Italy is simulated.")]
 Target = Annotated[Path | None, typer.Option("--granules", help="Folder to put them in; default: OUT/archive/.")]
-ReferenceMap = Annotated[Path | None, typer.Option("--reference", help="EUCROPMAP GeoTIFF to compare with.")]
+ReferenceMap = Annotated[
+    Path | None, typer.Option("--reference", help="EUCROPMAP GeoTIFF or folder of WorldCereal zips to compare with.")
+]
+Regions = Annotated[
+    Path | None, typer.Option("--regions", help="GeoJSON of polygons, WGS 84: areas and accuracy are given for each.")
+]
 GridName = Annotated[
     str | None, typer.Option("--grid", help="epsg3035-1km, epsg<code>-<size>m, sinusoidal-463m or -927m.")
 ]

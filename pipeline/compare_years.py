@@ -20,8 +20,8 @@ from pipeline.executor import Executor
 from pipeline.fingerprint import fingerprint
 from pipeline.grid import Shard
 from pipeline.imputation import Hidden
-from pipeline.locations import Location
 from pipeline.label_names import SEASON_NAMES
+from pipeline.locations import Location
 from pipeline.memory import check_sample
 from pipeline.prepare import count_cells
 from pipeline.progress import Reporter

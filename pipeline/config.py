@@ -11,9 +11,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pipeline.errors import UserError
 from pipeline.locations import AnyLocation, Location
 from pipeline.sections import (
+    ITALY,
+    ITALY_BELTS,
     AbsolutePath,
     Cluster,
     Download,
+    Evaluation,
     Inference,
     Ingest,
     Preparation,
@@ -52,6 +55,7 @@ class Config(BaseSettings):
     preparation: Preparation = Preparation()
     training: Training = Training()
     inference: Inference = Inference()
+    evaluation: Evaluation = Evaluation()
     cluster: Cluster = Cluster()
 
     @model_validator(mode="after")
@@ -116,6 +120,13 @@ class Config(BaseSettings):
         return self.reference.path
 
     @property
+    def regions_path(self) -> Path | None:
+        """The regions that figures are given for: those configured, or for the whole of Italy the packaged ones."""
+        if self.evaluation.regions is None and self.region.outline == ITALY:
+            return ITALY_BELTS
+        return self.evaluation.regions
+
+    @property
     def region_folder(self) -> Location:
         """Folder of the region's outputs of all years."""
         return self.out / self.region.name
@@ -149,6 +160,11 @@ class Config(BaseSettings):
     def report(self) -> Location:
         """Folder of the year's report."""
         return self.year_folder / "report"
+
+    @property
+    def products(self) -> Location:
+        """Folder of the year's files for other software."""
+        return self.year_folder / "products"
 
     @property
     def comparison(self) -> Path:

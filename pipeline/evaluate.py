@@ -1,15 +1,19 @@
 """Evaluate: the map against the reference crop map, with k-means on mean-filled series beside it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
+import zarr
 
-from pipeline import layout, stores
+from pipeline import held, layout, stores
 from pipeline.accounting import count_pixels
-from pipeline.accuracy import Confusion
+from pipeline.accuracy_csv import to_csv
+from pipeline.accuracy_figures import Names, summarise
+from pipeline.area_figures import Design
+from pipeline.cell_area import cell_area_km2, is_equal_area
 from pipeline.channels import read_channels
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -17,18 +21,19 @@ from pipeline.executor import Executor, InProcess
 from pipeline.files import read_text, write_text
 from pipeline.fingerprint import fingerprint
 from pipeline.grid import Shard
-from pipeline.infer import load_model
 from pipeline.kmeans import FilledKMeans
 from pipeline.locations import Location
-from pipeline.map_layers import SEASON_NAMES, require_labels
+from pipeline.map_layers import LABEL, require_labels
 from pipeline.progress import Reporter, Silent
-from pipeline.reference import UNUSED, reduce_reference
-from pipeline.references import eucropmap
+from pipeline.reference import reduce_reference
+from pipeline.regions import Region, configured_regions, region_of_cells, regions_digest
 from pipeline.series import mapped_numbers, sample_series, to_series
 from pipeline.stage import StageResult, run_shards
+from pipeline.tally import Cells, Frame, Tally
 
 STAGE: Final = "evaluate"
-VERSION: Final = 2
+VERSION: Final = 3
+_HELD: Final = "regions"
 _BATCH: Final = 1 << 16  # cells that are compared at once: as floating-point series they take much more memory
 REFERENCE_NOTE: Final = (
     "The reference crop map is itself a product of remote sensing and no ground truth: "
@@ -44,53 +49,85 @@ def accuracy_path(config: Config) -> Location:
 def evaluate(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
     """Compare the map with the reference crop map over the mapped cells whose most frequent crop has a certain season.
 
-    Writes `report/accuracy.json`. Labels are compared as they are, 0 winter and 1 summer; the accuracy under the best
-    matching of labels to seasons, which the paper reports, and that of k-means on mean-filled series stand beside it.
+    Writes `report/accuracy.json`, and the same numbers as `report/accuracy.csv`. Labels are compared as they are,
+    0 winter and 1 summer; the accuracy under the best matching of labels to seasons, which the paper reports, and that
+    of k-means on mean-filled series stand beside it. Areas are estimated from stratified random samples of the mapped
+    cells, for the country and for every configured region.
 
     Raises:
-        UserError: there is no finished map or no reference, or they have no cell in common.
+        UserError: there is no finished map or no reference, they have no cell in common, or the regions cannot be
+            used.
         ShardsFailed: some shards could not be done.
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
     group = stores.require(config.map, "infer", "infer")
     require_labels(group)
+    regions = configured_regions(config)
     reference = reduced_reference(config, executor, reporter)
     map_mark = stores.stage_fingerprint(group, "infer")
     mark = evaluate_mark(config, map_mark, stores.stage_fingerprint_at(reference, "reference"))
-    path = accuracy_path(config)
+    outputs = accuracy_path(config), config.report / "accuracy.csv"
     written = read_accuracy(config)
-    if written is not None and written["fingerprint"] == mark:
-        return StageResult(STAGE, False, (path,), written)
-    n_clusters = load_model(config.model).n_clusters
-    kmeans = _kmeans(config, n_clusters, executor, reporter)
-    work = partial(_compare_shard, cube=config.cube, target=config.map, reference=reference, kmeans=kmeans)
-    tally = Tally.empty(n_clusters)
-    for part in run_shards(executor, work, layout.read_grid(group).shards, STAGE, reporter):
-        tally = tally + part
+    if written is not None and written["fingerprint"] == mark and _is_text(outputs[1], to_csv(written)):
+        return StageResult(STAGE, False, outputs, written)
+    legend = _legend(reference)
+    names = Names(_label_names(group), legend, tuple(region.name for region in regions))
+    frame, grid = _frame(config, group, legend, len(regions)), layout.read_grid(group)
+    kmeans = _kmeans(config, frame.n_labels, executor, reporter)
+    tally = Tally.empty(frame)
+    work = partial(_compare_shard, cube=config.cube, target=config.map, reference=reference, kmeans=kmeans, frame=frame)
+    with executor.hold(_HELD, partial(_given, regions)):
+        for part in run_shards(executor, work, grid.shards, STAGE, reporter):
+            tally = tally + part
     if tally.joint.n == 0:
         raise UserError(
             f"{config.map} and {reference} have no cell in common that is mapped and of a certain season: "
             "is the reference map of another region?"
         )
-    figures = summarise(tally, n_clusters) | {
+    design = Design(cell_area_km2(grid.geobox), is_equal_area(grid.geobox))
+    figures = summarise(tally, frame, names, design) | {
+        "version": VERSION,
         "fingerprint": mark,
         "map": map_mark,
+        "regions": None if config.regions_path is None else config.regions_path.name,
+        "regions_digest": regions_digest(config),
         **_about(reference, layout.attributes(group)),
     }
     try:
-        write_text(path, json.dumps(figures, indent=1, sort_keys=True) + "\n")
+        write_text(outputs[1], to_csv(figures))
+        write_text(
+            outputs[0], json.dumps(figures, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        )  # the last: commits
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}.") from None
-    return StageResult(STAGE, True, (path,), figures)
+        raise UserError(f"cannot write into {config.report}: {error.strerror or error}.") from None
+    return StageResult(STAGE, True, outputs, figures)
+
+
+def _is_text(path: Location, text: str) -> bool:
+    """Whether a file holds this text: a kill may leave the table of figures that were never committed."""
+    try:
+        return read_text(path) == text
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _given(regions: list[Region], device: str) -> list[Region]:
+    """The regions, as what every process holds: they are sent once, not with every task."""
+    return regions
 
 
 def evaluate_mark(config: Config, map_mark: str | None, reference_mark: str | None) -> str:
-    """Fingerprint of the figures: of the map, the reduced reference, and the sample that k-means is trained on."""
-    return fingerprint(STAGE, VERSION, (map_mark, reference_mark), config.training.sample_pixels, config.seed)
+    """Fingerprint of the figures: of the map, the reduced reference, the regions, and what is sampled.
+
+    Raises:
+        UserError: the file of the regions cannot be read.
+    """
+    sampled = config.seed, config.training.sample_pixels, config.evaluation.model_dump(exclude={"regions"})
+    return fingerprint(STAGE, VERSION, (map_mark, reference_mark), regions_digest(config), sampled)
 
 
 def read_accuracy(config: Config) -> dict[str, Any] | None:
-    """The figures of the map as it is now, or None: those of an earlier map do not count."""
+    """The figures of the map as it is now, or None: those of an earlier map or version do not count."""
     path = accuracy_path(config)
     try:
         figures: dict[str, Any] = json.loads(read_text(path))
@@ -98,7 +135,8 @@ def read_accuracy(config: Config) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): remove it and run `sitscube evaluate`.") from None
-    return figures if figures.get("map") == stores.stage_fingerprint_at(config.map, "infer") else None
+    current = {"version": VERSION, "map": stores.stage_fingerprint_at(config.map, "infer")}
+    return figures if current.items() <= figures.items() else None
 
 
 def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
@@ -117,61 +155,42 @@ def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class Tally:
-    """Counts of compared cells; they add up over shards."""
-
-    joint: Confusion  # labels by season
-    kmeans: Confusion
-    by_code: Confusion  # labels by EUCROPMAP code, in the order of the legend
-
-    @classmethod
-    def empty(cls, n_clusters: int) -> "Tally":
-        """No cells."""
-        none = np.zeros(0, np.int64)
-        seasons = Confusion.of(none, none, n_clusters, len(SEASON_NAMES))
-        return cls(seasons, seasons, Confusion.of(none, none, n_clusters, len(eucropmap.LEGEND)))
-
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(self.joint + other.joint, self.kmeans + other.kmeans, self.by_code + other.by_code)
+def _frame(config: Config, group: zarr.Group, legend: Sequence[dict[str, Any]], n_regions: int) -> Frame:
+    sizes = config.evaluation
+    return Frame(
+        n_labels=len(_label_names(group)),
+        codes=tuple(about["code"] for about in legend),
+        n_dates=layout.array(stores.open_to_read(config.cube), "time").shape[0],
+        n_regions=n_regions,
+        sample_size=sizes.sample_size,
+        region_sample_size=sizes.region_sample_size,
+        seed=config.seed,
+    )
 
 
-def summarise(tally: Tally, n_clusters: int) -> dict[str, Any]:
-    """The figures of the report, JSON-able; direct accuracies only where there is a label for each season."""
-    joint = tally.joint
-    comparable = n_clusters == len(SEASON_NAMES)
-    codes = zip(eucropmap.LEGEND.items(), tally.by_code.counts.T, strict=True)
-    return {
-        "cells": joint.n,
-        "overall_accuracy": joint.overall_accuracy() if comparable else None,
-        "overall_accuracy_matched": joint.matched_accuracy(),
-        "confusion": joint.as_json(),
-        "seasons": list(SEASON_NAMES),
-        "users_accuracy": _known(joint.users_accuracy()) if comparable else None,
-        "producers_accuracy": _known(joint.producers_accuracy()) if comparable else None,
-        "crops": [
-            {"code": code, "name": name, "cells_by_label": [int(v) for v in counts]}
-            for (code, name), counts in codes
-            if counts.sum()
-        ],
-        "kmeans": {
-            "method": "k-means on series filled by their mean, labels matched to seasons in the way that suits it best",
-            "overall_accuracy_matched": tally.kmeans.matched_accuracy(),
-            "confusion": tally.kmeans.as_json(),
-        },
-    }
+def _label_names(group: zarr.Group) -> tuple[str, ...]:
+    return tuple(layout.attributes(layout.array(group, LABEL))["flag_meanings"].split())
 
 
-def _known(shares: list[float]) -> list[float | None]:
-    """Shares with None for those of no cells: JSON knows no NaN."""
-    return [None if np.isnan(share) else share for share in shares]
+def _legend(reference: Location) -> list[dict[str, Any]]:
+    """The classes of a reduced reference: code, name, season (winter, summer or None) and crop, by ascending code."""
+    found = layout.attributes(stores.open_to_read(reference)).get("classes")
+    if not found:
+        raise UserError(
+            f"{reference} does not say what its codes mean: it was made by an earlier version. Name the reference map "
+            "with --reference, so that it is reduced again."
+        )
+    return list(found)
 
 
-def _about(reference: Location, attributes: Any) -> dict[str, Any]:
+def _about(reference: Location, attributes: dict[str, Any]) -> dict[str, Any]:
     source = layout.attributes(stores.open_to_read(reference))
     return {
         "reference": source["source"],
         "reference_simulated": source["simulated"],
+        "reference_digest": source.get("reference_digest"),
+        "reference_product": source.get("product"),
+        "reference_year": source.get("reference_year"),
         "simulated": attributes["simulated"],
         "note": REFERENCE_NOTE,
     }
@@ -200,29 +219,32 @@ def _kmeans(config: Config, n_clusters: int, executor: Executor, reporter: Repor
 
 
 def _compare_shard(
-    shard: Shard, *, cube: Location, target: Location, reference: Location, kmeans: FilledKMeans
+    shard: Shard, *, cube: Location, target: Location, reference: Location, kmeans: FilledKMeans, frame: Frame
 ) -> Tally:
     source = stores.open_to_read(cube)
-    window = layout.read_grid(source).window(shard)
+    grid = layout.read_grid(source)
+    window = grid.window(shard)
+    names = {target: (LABEL,), reference: ("season", "code", "share"), cube: ("n_observed",)}
     read = {
         name: stores.read_window(stores.open_to_read(path), name, window)
-        for path, name in ((target, "label"), (reference, "season"), (reference, "code"))
+        for path, of_store in names.items()
+        for name in of_store
     }
     channels = read_channels(source)
     numbers, mask = mapped_numbers(source, window, channels)
-    label, season, code = (read[name][mask] for name in ("label", "season", "code"))
-    used = (season != UNUSED) & (label != layout.MISSING)
-    label, season, code = label[used], season[used], code[used]
-    nearest = np.empty(len(label), np.int64)
-    cells = np.flatnonzero(used)
-    for start in range(0, len(cells), _BATCH):
-        batch = {name: stored[:, cells[start : start + _BATCH]] for name, stored in numbers.items()}
-        nearest[start : start + _BATCH] = kmeans.predict(to_series(batch, channels))
-    n, seasons = kmeans.n_clusters, len(SEASON_NAMES)
-    order = np.searchsorted(list(eucropmap.LEGEND), code)
-    count_pixels(len(code))
-    return Tally(
-        Confusion.of(label, season, n, seasons),
-        Confusion.of(nearest, season, n, seasons),
-        Confusion.of(label, order, n, len(eucropmap.LEGEND)),
+    mapped = mask & (read[LABEL] != layout.MISSING)
+    rows, columns = np.nonzero(mapped)
+    region = region_of_cells(grid.shard_geobox(shard), held.get(_HELD))
+    cells = Cells(
+        **{name: values[mapped] for name, values in read.items()},
+        region=region[mapped],
+        row=rows + window[0].start,
+        column=columns + window[1].start,
     )
+    chosen = np.flatnonzero(mapped[mask])[cells.compared]
+    nearest = np.empty(len(chosen), np.int64)
+    for start in range(0, len(chosen), _BATCH):
+        batch = {name: stored[:, chosen[start : start + _BATCH]] for name, stored in numbers.items()}
+        nearest[start : start + _BATCH] = kmeans.predict(to_series(batch, channels))
+    count_pixels(len(rows))
+    return Tally.of(cells, nearest, frame)

@@ -62,6 +62,7 @@ class Axis:
     name: str
     values: np.ndarray
     attributes: dict[str, Any] = field(default_factory=dict)
+    grows: bool = False  # whether more are to come: each has objects of its own then, here and in the layers
 
 
 def time_axis(dates: np.ndarray) -> Axis:
@@ -72,6 +73,7 @@ def time_axis(dates: np.ndarray) -> Axis:
         "long_name": "first day of the composite",
         "units": f"days since {start}",
         "calendar": "proleptic_gregorian",
+        "units_metadata": "leap_seconds: none",
         "axis": "T",
     }
     return Axis("time", (dates - start).astype("int32"), attributes)
@@ -91,6 +93,7 @@ def store_attributes(grid: Grid, about: dict[str, Any]) -> dict[str, Any]:
         "Conventions": "CF-1.11",
         "software": SOFTWARE,
         "software_version": version("sitscube"),
+        "history": f"made by {SOFTWARE} {version('sitscube')}",
         "grid": grid.name,
         "shard": grid.shard,
         "chunk": grid.chunk,
@@ -107,7 +110,7 @@ def create_arrays(group: zarr.Group, grid: Grid, layers: Sequence[Layer], axes: 
             axis.name,
             shape=axis.values.shape,
             dtype=axis.values.dtype,
-            chunks=axis.values.shape,
+            chunks=(1,) if axis.grows else axis.values.shape,
             fill_value=0 if axis.values.dtype.kind == "i" else np.nan,
             dimension_names=(axis.name,),
             attributes=axis.attributes,
@@ -120,14 +123,18 @@ def create_arrays(group: zarr.Group, grid: Grid, layers: Sequence[Layer], axes: 
 
 
 def create_layer(group: zarr.Group, grid: Grid, layer: Layer) -> None:
-    """Make an array on the grid, whose shards hold all leading coordinates; one there already is replaced."""
-    lead = tuple(array(group, name).shape[0] for name in layer.lead)
+    """Make an array on the grid; one there already is replaced.
+
+    Its shards hold all leading coordinates, but of an axis that grows one each.
+    """
+    axes = [array(group, name) for name in layer.lead]
+    lead, apart = tuple(axis.shape[0] for axis in axes), tuple(axis.chunks[0] for axis in axes)
     group.create_array(
         layer.name,
         shape=(*lead, *grid.shape),
         dtype=layer.dtype,
-        chunks=(*lead, grid.chunk, grid.chunk),
-        shards=(*lead, grid.shard, grid.shard),
+        chunks=(*apart, grid.chunk, grid.chunk),
+        shards=(*apart, grid.shard, grid.shard),
         compressors=_COMPRESSOR,
         fill_value=layer.fill,
         dimension_names=(*layer.lead, "y", "x"),
@@ -161,6 +168,7 @@ def _xy_axes(geobox: GeoBox) -> tuple[Axis, Axis]:
 def _crs_attributes(geobox: GeoBox) -> dict[str, Any]:
     a = geobox.transform
     return {
+        "long_name": "coordinate reference system",
         **geobox.crs.proj.to_cf(),
         "GeoTransform": " ".join(repr(float(v)) for v in (a.c, a.a, a.b, a.f, a.d, a.e)),
     }

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from pipeline.channels import filled_name, spread_names
-from pipeline.clusters import maps_of
+from pipeline.clusters import years_to_write
 from pipeline.config import Config
 from pipeline.disk import added_bytes, free_bytes, gigabytes, known_ratios, lack_of_room, without_series
 from pipeline.errors import UserError
@@ -32,7 +32,7 @@ from pipeline.plan_states import State, Survey, survey
 from pipeline.plan_times import MADE_UP, Timed, stage_times
 from pipeline.prepare import layers as prepare_layers
 from pipeline.progress import Reporter
-from pipeline.references import eucropmap
+from pipeline.reference import open_reference
 from pipeline.strips import layers as ingest_layers
 from pipeline.strips import pixels_per_cell, strip_width
 
@@ -135,9 +135,7 @@ def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: 
     problems = [*_impossible(found, where), *problems]
     needed = sum(sum(adds.values()) for adds in disk.values() if adds)
     if out_free is not None and needed > out_free:
-        problems.append(
-            lack_of_room(config.out, needed, out_free, "this run", without_series(disk["infer"] or {}))
-        )
+        problems.append(lack_of_room(config.out, needed, out_free, "this run", without_series(disk["infer"] or {})))
     warnings = _warnings(found, where, ratios_known)
     times: Mapping[str, Timed] = {}
     if not problems or not probe:
@@ -160,7 +158,7 @@ def _impossible(found: Survey, where: Mapping[str, Any]) -> list[str]:
     problems = [f"{state.stage}: {state.note}" for state in found.states.values() if state.kind == "refused"]
     if config.reference.path is not None:
         try:
-            eucropmap.check(config.reference.path)
+            open_reference(config)
         except UserError as error:
             if not any(str(error) in problem for problem in problems):
                 problems.append(str(error))
@@ -241,8 +239,7 @@ def _disk(found: Survey) -> tuple[dict[str, dict[str, int] | None], bool]:
     if found.states["publish"].kind != "done":
         layers = map_layers(unnamed(config.training.clusters), found.channels, (LABEL, CONFIDENCE))
         of_year = added_bytes(config.clusters, layers, 1, grid, found.cells, grid.shards, {})
-        # the cluster cube is written anew beside the old one, with one year more
-        years = len(set(maps_of(config.clusters)) | {config.year})
+        years = years_to_write(config.clusters, config.year)
         disk["publish"] = {name: years * size for name, size in of_year.items()}
     return disk, bool(of_cube)
 

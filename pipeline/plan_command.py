@@ -15,6 +15,7 @@ from pipeline.command_options import (
     Outputs,
     Qc,
     ReferenceMap,
+    Regions,
     SamplePixels,
     Scheduler,
     Seed,
@@ -34,9 +35,10 @@ Json = Annotated[Path | None, typer.Option("--json", help="File to write all of 
 
 def plan(
     year: Year = None, out: Out = None, config: File = None, granules: Granules = None, reference: ReferenceMap = None,
-    grid: GridName = None, qc: Qc = None, iterations: Iterations = None, sample_pixels: SamplePixels = None,
-    target: TargetOf = None, tol: Tol = None, w_gen: WGen = None, seed: Seed = None, outputs: Outputs = None,
-    scheduler: Scheduler = None, workers: Workers = None, probe: Probe = True, json_file: Json = None,
+    regions: Regions = None, grid: GridName = None, qc: Qc = None, iterations: Iterations = None,
+    sample_pixels: SamplePixels = None, target: TargetOf = None, tol: Tol = None, w_gen: WGen = None,
+    seed: Seed = None, outputs: Outputs = None, scheduler: Scheduler = None, workers: Workers = None,
+    probe: Probe = True, json_file: Json = None,
 ) -> None:  # fmt: skip
     """Say what `sitscube run` would do, how long it would take, and whether it fits; nothing is changed."""
     from pipeline.cluster import open_executor
@@ -46,9 +48,9 @@ def plan(
 
     settings = load_config(
         config, year=year, out=out, seed=seed, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
-        reference__path=reference, training__iterations=iterations, training__sample_pixels=sample_pixels,
-        training__target=target, training__tol=tol, training__w_gen=w_gen, inference__outputs=listed(outputs),
-        cluster__scheduler=scheduler, cluster__workers=workers,
+        reference__path=reference, evaluation__regions=regions, training__iterations=iterations,
+        training__sample_pixels=sample_pixels, training__target=target, training__tol=tol, training__w_gen=w_gen,
+        inference__outputs=listed(outputs), cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     with open_executor(settings.cluster) as (executor, _):
         found = make_plan(settings, executor, Terminal(), probe=probe)

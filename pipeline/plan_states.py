@@ -23,8 +23,7 @@ from pipeline.label_names import names_of
 from pipeline.map_layers import map_layers, maps_crops
 from pipeline.objects import location_of
 from pipeline.progress import Reporter
-from pipeline.reference import reference_mark
-from pipeline.references import eucropmap
+from pipeline.reference import open_reference, reference_mark
 from pipeline.run import planned
 from pipeline.simulate import files_to_write
 from pipeline.sources.choice import open_source
@@ -150,8 +149,7 @@ def _prepare(found: Survey, executor: Executor, reporter: Reporter) -> State:
     cropland = prepare.choose_cropland(config, cube)
     of_reference = None
     if cropland == "reference" and config.reference_path is not None:
-        eucropmap.check(config.reference_path)
-        of_reference = reference_mark(config.reference_path, found.grid)
+        of_reference = reference_mark(open_reference(config), found.grid)
     mark = prepare.prepare_mark(config, cube, cropland, of_reference)
     if stores.is_finished(cube, prepare.STAGE, mark):
         found.cells, found.cells_known = prepare.count_cells(cube, "mask"), True
@@ -191,8 +189,7 @@ def _evaluate(found: Survey, executor: Executor, reporter: Reporter) -> State:
     config = found.config
     source = config.reference_path
     if source is not None and (config.reference.path is not None or source.exists()):
-        eucropmap.check(source)
-        of_reference: str | None = reference_mark(source, found.grid)
+        of_reference: str | None = reference_mark(open_reference(config), found.grid)
     else:
         of_reference = stores.stage_fingerprint_at(config.reference_grid, "reference")
     mark = evaluate_mark(config, stores.stage_fingerprint_at(config.map, INFER), of_reference)

@@ -21,7 +21,7 @@ from pipeline.memory import check_tasks, prepare_bytes, work_of
 from pipeline.objects import location_of
 from pipeline.progress import Reporter, Silent
 from pipeline.reference import reduce_reference
-from pipeline.references import eucropmap
+from pipeline.references import legend
 from pipeline.sources.source import Channel
 from pipeline.stage import StageResult, run_shards
 
@@ -243,12 +243,14 @@ def _mapped(shard: Shard, config: Config, cropland: str, group: zarr.Group) -> n
         land = stores.read_window(group, "land_share", window)
         mapped &= (land != layout.MISSING) & (land >= 100 * config.preparation.min_land_share)
     if cropland == "reference":
-        mapped &= np.isin(_reference_codes(config.reference_grid, window), eucropmap.CROPS)
+        mapped &= _is_crop(config.reference_grid, window)
     elif cropland == "biome":
         share = stores.read_window(group, "crop_biome", window)
         mapped &= (share != layout.MISSING) & (share >= CROP_BIOME_LEAST)
     return mapped
 
 
-def _reference_codes(path: Location, window: tuple[slice, slice]) -> np.ndarray:
-    return stores.read_window(stores.require(path, "reference", "prepare"), "code", window)
+def _is_crop(path: Location, window: tuple[slice, slice]) -> np.ndarray:
+    """Where the reduced reference map has a crop."""
+    group = stores.require(path, "reference", "prepare")
+    return legend.crops(stores.read_window(group, "code", window), legend.of_attributes(layout.attributes(group)))

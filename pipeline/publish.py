@@ -1,9 +1,10 @@
-"""Publish: the year joins the cluster cube, the map is drawn, the report written, and the run committed."""
+"""Publish: the year joins the cluster cube, report and products are written, and the run is committed."""
 
 import json
 from typing import Any, Final
 
-from pipeline import clusters, layout, report, stores
+from pipeline import clusters, layout, products, report, stores
+from pipeline.change_section import change_section, section_mark
 from pipeline.comparison_section import comparison_section
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -17,15 +18,17 @@ from pipeline.progress import Reporter, Silent
 from pipeline.stage import StageResult
 
 STAGE: Final = "publish"
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 def publish(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
-    """Add the year to `clusters.zarr`, write `report/index.html` and its pictures, and commit the run in `run.json`.
+    """Add the year to `clusters.zarr`, write the report and the products, and commit the run in `run.json`.
+
+    Products are COGs of label and confidence with a style for QGIS, and a STAC Item that the region's Collection links.
 
     Args:
         config: of the year.
-        executor: not used: the cluster cube has one writer, and the rest is small.
+        executor: where the year is compared with the one before; the rest has one writer.
         reporter: where progress goes.
 
     Raises:
@@ -40,12 +43,17 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
     outputs, pictures = _outputs(config), _pictures(config)
     if is_written(config, mark) and clusters.published(config).get(config.year) == map_mark:
         return StageResult(STAGE, False, outputs)
-    with reporter.track(STAGE, 3) as task:
+    with reporter.track(STAGE, 5) as task:
         clusters.add_year(config, map_mark)
         task.advance(note="cluster cube")
-        page = report.make(config, accuracy, comparison)
+        change = change_section(config, executor)
+        task.advance(note="change")
+        page = report.make(config, accuracy, comparison, change)
         task.advance(note="report")
         try:
+            products.write_products(config, map_mark)
+            products.write_collection(config)
+            task.advance(note="products")
             for name, png in page.pictures.items():
                 write_bytes(config.report / f"{name}.png", png)
             for path in pictures:
@@ -67,14 +75,17 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
 
 def publish_mark(config: Config, map_mark: str, accuracy: dict[str, Any] | None, comparison: str | None) -> str:
     """Fingerprint of what is published: of the map, its accuracy, and what else the report tells."""
-    return fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config), comparison)
+    change = section_mark(config, map_mark)
+    return fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config), comparison, change)
 
 
 def is_written(config: Config, mark: str | None = None) -> bool:
     """Whether the run has been committed and all of its files are there; with this fingerprint, if one is given."""
-    run = _read_run(_outputs(config)[-1])
+    run, result = _read_run(_outputs(config)[-1]), stores.find(config.map)
+    if result is None:
+        return False
     there = all(path.exists() for path in (*_outputs(config), *_pictures(config)))
-    return there and bool(run) and mark in (None, run.get("fingerprint"))
+    return there and products.are_there(config, result) and bool(run) and mark in (None, run.get("fingerprint"))
 
 
 def _outputs(config: Config) -> tuple[Location, ...]:

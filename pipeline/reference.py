@@ -1,11 +1,13 @@
 """The reference crop map on the grid: `reference.zarr`, with the winning code, its share, and its season."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import rasterio
+from shapely.geometry.base import BaseGeometry
 
 from pipeline import layout, stores
 from pipeline.accounting import count_pixels
@@ -13,107 +15,188 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess
 from pipeline.files import partial_path
-from pipeline.fingerprint import content_digest, fingerprint
-from pipeline.grid import Grid, Shard, make_grid, read_outline
+from pipeline.fingerprint import fingerprint
+from pipeline.grid import LONLAT, Grid, Shard, make_grid, read_outline
 from pipeline.locations import Location
+from pipeline.majority import NO_SHARE, majority
 from pipeline.progress import Reporter, Silent
-from pipeline.references import eucropmap
+from pipeline.references import product_of
+from pipeline.references.class_map import ClassMap
+from pipeline.references.legend import NO_DATA, SEASONS, UNUSED, MapClass, as_attribute, read_table, seasons
 from pipeline.stage import StageResult, run_shards
 
+__all__ = ("UNUSED", "Reference", "open_reference", "reduce_reference", "reference_mark", "reference_to_geotiff")
 STAGE: Final = "reference"
-VERSION: Final = 2
-WINTER: Final = 0
-SUMMER: Final = 1
-UNUSED: Final = layout.MISSING
+VERSION: Final = 3
+_TIES: Final = "over all codes, crops or not; of several as frequent, the smallest"
 
 LAYERS: Final = (
-    layout.Layer("code", {"long_name": "most frequent EUCROPMAP code"}, dtype="int16", fill=eucropmap.NO_DATA),
-    layout.Layer("share", {"long_name": "share of the most frequent code", "units": "percent"}),
+    layout.Layer("code", {"long_name": "most frequent code", "comment": _TIES}, dtype="int16", fill=NO_DATA),
+    layout.Layer("share", {"long_name": "share of the most frequent code", "units": "percent"}, fill=NO_SHARE),
+    layout.Layer(
+        "n_valid", {"long_name": "number of the map's cells with a class", "units": "1"}, dtype="uint32", fill=0
+    ),
     layout.Layer(
         "season",
         {
             "long_name": "season of the most frequent crop",
-            "flag_values": [WINTER, SUMMER],
-            "flag_meanings": "winter summer",
+            "flag_values": list(range(len(SEASONS))),
+            "flag_meanings": " ".join(SEASONS),
             "comment": "not set where the crop may be of either season, or is none",
         },
+        fill=UNUSED,
     ),
 )
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A reference map that has been looked at, and what its classes are."""
+
+    product: str
+    source: ClassMap
+    classes: tuple[MapClass, ...]
+    year: int | None  # of the map, as far as it is known
+
+    @property
+    def codes(self) -> list[int]:
+        """Of the classes, ascending."""
+        return [one.code for one in self.classes]
+
+
+def open_reference(config: Config, *, any_year: bool = False) -> Reference:
+    """Look at the reference map of a configuration; nothing is read of it but what says what it is.
+
+    Args:
+        config: of the run.
+        any_year: whether a map of any year will do.
+
+    Raises:
+        UserError: there is no map, it cannot be used, is of another year, or does not overlap the region; or the class
+            table is wrong.
+    """
+    path = config.reference_path
+    if path is None:
+        raise UserError("no reference map is given: name one with --reference or reference.path.")
+    settings = config.reference
+    product = product_of(path, settings.product)
+    table = settings.classes or product.TABLE
+    classes = read_table(table, weak=settings.weak)
+    if lacking := sorted(set(product.CODES) - {one.code for one in classes}):
+        raise UserError(f"the class table {table} lacks the {product.NAME} code {lacking[0]}: add a line for it.")
+    wanted = config.year if settings.year is None else settings.year
+    region = read_outline(config.region.outline)
+    source = product.find(path, None if any_year and settings.year is None else wanted, region)
+    if not any_year and source.year is not None and source.year != wanted:
+        raise UserError(
+            f"the reference map {source.name} is of {source.year}, and {_said(config)}. Give a map of that year, or "
+            f"set reference.year = {source.year} to compare with this one all the same."
+        )
+    check_overlap(source, region, path)
+    return Reference(product.NAME, source, classes, settings.year if source.year is None else source.year)
+
+
+def _said(config: Config) -> str:
+    if config.reference.year is None:
+        return f"the observations are of {config.year}"
+    return f"reference.year is {config.reference.year}"
+
+
+def check_overlap(source: ClassMap, region: BaseGeometry, path: Path) -> None:
+    """Refuse a map that does not reach into the region (longitude and latitude).
+
+    Raises:
+        UserError: it does not.
+    """
+    extent = source.geobox.extent
+    sides = extent.boundingbox
+    covered = extent.to_crs(LONLAT, resolution=max(sides.span_x, sides.span_y) / 64).geom
+    if not covered.intersects(region):
+        west, south, east, north = covered.bounds
+        left, bottom, right, top = region.bounds
+        raise UserError(
+            f"the reference map {path} does not overlap the region: it covers {west:.2f} to {east:.2f} E and "
+            f"{south:.2f} to {north:.2f} N, the region {left:.2f} to {right:.2f} E and {bottom:.2f} to {top:.2f} N. "
+            "Check its CRS and region.outline."
+        )
+
+
 def reduce_reference(config: Config, grid: Grid, executor: Executor, reporter: Reporter) -> StageResult:
-    """Reduce the reference crop map to the grid: `reference.zarr` with code, share and season (y, x).
+    """Reduce the reference map to the grid: `reference.zarr` with code, share, n_valid and season (y, x).
 
     Raises:
         UserError: there is no map, or it cannot be used.
+        ShardsFailed: some shards could not be done.
     """
-    source = config.reference_path
-    if source is None:
-        raise UserError("no reference map is given: name one with --reference or reference.path.")
-    eucropmap.check(source)
-    mark = reference_mark(source, grid)
+    reference = open_reference(config)
+    mark = reference_mark(reference, grid)
     path = config.reference_grid
     if stores.is_finished(stores.find(path), STAGE, mark):
         return StageResult(STAGE, False, (path,))
-    group = stores.begin(path, STAGE, mark, grid, LAYERS, about={"source": source.name, **_about(source)})
+    group = stores.begin(path, STAGE, mark, grid, LAYERS, about=_about(reference))
     shards = stores.shards_to_do(path, STAGE, mark, [layer.name for layer in LAYERS], grid)
-    work = partial(_reduce_shard, path=path, source=source, mark=mark)
+    work = partial(_reduce_shard, path=path, reference=reference, mark=mark)
     for _ in run_shards(executor, work, shards, STAGE, reporter):
         pass
     stores.finish(group, STAGE, mark)
     return StageResult(STAGE, True, (path,))
 
 
-def reference_mark(source: Path, grid: Grid) -> str:
-    """Fingerprint of a reference map, by content, reduced to a grid."""
-    return fingerprint(STAGE, VERSION, content_digest(source), layout.spatial_attributes(grid.geobox), grid.shard)
+def reference_mark(reference: Reference, grid: Grid) -> str:
+    """Fingerprint of a reference map, by content, and its classes, reduced to a grid."""
+    told = reference.product, reference.year, reference.source.digest(), as_attribute(reference.classes)
+    return fingerprint(STAGE, VERSION, told, layout.spatial_attributes(grid.geobox), grid.shard)
 
 
-def seasons(codes: np.ndarray) -> np.ndarray:
-    """Season of EUCROPMAP codes: 0 winter, 1 summer, 255 for crops that may be either and for all else."""
-    season = np.full(codes.shape, UNUSED, np.uint8)
-    season[np.isin(codes, eucropmap.WINTER)] = WINTER
-    season[np.isin(codes, eucropmap.SUMMER)] = SUMMER
-    return season
-
-
-def _reduce_shard(shard: Shard, *, path: Location, source: Path, mark: str) -> None:
+def _reduce_shard(shard: Shard, *, path: Location, reference: Reference, mark: str) -> None:
     grid = layout.read_grid(stores.open_to_read(path))
-    code, share = eucropmap.majority(source, grid.shard_geobox(shard))
-    season = seasons(code)
+    found = majority(reference.source, grid.shard_geobox(shard), reference.codes)
+    season = seasons(found.code, reference.classes)
+    arrays = {"code": found.code, "share": found.share, "n_valid": found.n_valid, "season": season}
     with stores.writing(path, STAGE, mark) as group:
         stores.discard_record(group, STAGE, shard)
-        for name, data in (("code", code), ("share", share), ("season", season)):
+        for name, data in arrays.items():
             stores.write_shard(group, name, grid, shard, data)
         stores.write_record(group, STAGE, shard, {"mark": mark})
-    count_pixels(code.size)
+    count_pixels(season.size)
 
 
-def _about(source: Path) -> dict[str, str]:
-    with rasterio.open(source) as file:
-        return {"simulated": file.tags().get(layout.SIMULATED, ""), "reference_crs": str(file.crs)}
+def _about(reference: Reference) -> dict[str, Any]:
+    source = reference.source
+    crs = source.geobox.crs
+    return {
+        "source": source.name,
+        "simulated": source.simulated,
+        "reference_crs": f"EPSG:{crs.epsg}" if crs.epsg else str(crs),
+        "product": reference.product,
+        "reference_year": reference.year,
+        "reference_digest": source.digest(),
+        "classes": as_attribute(reference.classes),
+        "ties": _TIES,
+    }
 
 
 def reference_to_geotiff(config: Config, target: Path, reporter: Reporter | None = None) -> Path:
-    """Reduce the reference crop map to seasons on the configured grid: a GeoTIFF of 0 winter, 1 summer, 255 not used.
+    """Reduce the reference map to seasons on the configured grid: a GeoTIFF of 0 winter, 1 summer, 255 not used.
+
+    A map of any year will do.
 
     Raises:
         UserError: there is no map, it cannot be used, or the GeoTIFF cannot be written.
+        ShardsFailed: some shards could not be done.
     """
     reporter = reporter or Silent()
-    source = config.reference_path
-    if source is None:
-        raise UserError("no reference map is given: name one with --input.")
-    eucropmap.check(source)
+    reference = open_reference(config, any_year=True)
     grid = make_grid(config.ingest.grid, read_outline(config.region.outline), config.ingest.shard, config.ingest.chunk)
     season = np.full(grid.shape, UNUSED, np.uint8)
 
     def work(shard: Shard) -> None:
-        season[grid.window(shard)] = seasons(eucropmap.majority(source, grid.shard_geobox(shard))[0])
+        codes = majority(reference.source, grid.shard_geobox(shard), reference.codes).code
+        season[grid.window(shard)] = seasons(codes, reference.classes)
 
     for _ in run_shards(InProcess(), work, grid.shards, STAGE, reporter):
         pass
-    return write_geotiff(target, season, grid, _about(source)["simulated"])
+    return write_geotiff(target, season, grid, reference.source.simulated)
 
 
 def write_geotiff(target: Path, data: np.ndarray, grid: Grid, simulated: str) -> Path:

@@ -13,11 +13,15 @@ import zarr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from pipeline import figures, layout, stores
+from pipeline.cell_area import cell_area_km2, is_equal_area
 from pipeline.channels import filled_name, read_channels, spread_names, to_physical, width_channel
 from pipeline.config import Config
-from pipeline.grid import LONLAT, project, read_outline
 from pipeline.infer import load_model
-from pipeline.map_layers import CONFIDENCE, SEASON_NAMES
+from pipeline.label_names import SEASON_NAMES, in_words
+from pipeline.map_layers import CONFIDENCE
+from pipeline.report_inputs import inputs
+from pipeline.report_maps import maps
+from pipeline.report_observations import observations
 from pipeline.sources.source import Channel
 from pipeline.summary import read_summary
 from pipeline.train import read_history, read_record
@@ -31,7 +35,6 @@ _CROPLAND: Final = {
     "all": "all of the region, whatever their land cover",
 }
 _EXAMPLES: Final = 2  # filled series shown of every label
-_WIDEST: Final = 2000  # cells along an edge of the picture
 
 
 @dataclass(frozen=True)
@@ -42,62 +45,109 @@ class Page:
     pictures: dict[str, bytes]
 
 
-def make(config: Config, accuracy: dict[str, Any] | None, comparison: str | None = None) -> Page:
+def make(
+    config: Config, accuracy: dict[str, Any] | None, comparison: str | None = None, change: str | None = None
+) -> Page:
     """Draw the figures and write the page.
 
     Args:
         config: of the year, whose cube, model and map are finished.
         accuracy: the figures of the evaluation, or None where there was no reference map.
         comparison: a section as HTML that compares methods, if they were compared.
+        change: a section as HTML on the changes between years, if there are several.
     """
     cube, result = stores.open_to_read(config.cube), stores.open_to_read(config.map)
-    names = layout.attributes(layout.array(result, "label"))["flag_meanings"].split()
-    what = "cropland by season" if names == list(SEASON_NAMES) else "clusters, by the date of their peak"
-    observations = _observations(cube)
+    labels = layout.attributes(layout.array(result, "label"))["flag_meanings"].split()
+    names = [in_words(name) for name in labels]
+    what = "cropland by season" if labels == list(SEASON_NAMES) else "clusters, by the date of their peak"
+    observed = observations(cube)
     dates, channels = layout.read_dates(cube), read_channels(cube)
     record, history = read_record(config.model) or {}, read_history(config.model)
     estimator = load_model(config.model)
     reference = stores.find(config.reference_grid) if accuracy else None
     watched = read_watched(estimator, config.model, cube, result, reference)
     pictures = {
-        "map": _map(config, result, names, what),
+        **maps(config, cube, result, reference, names, what, accuracy),
         "profiles": figures.profiles(dates, estimator.cluster_profiles_, names, [_quantity(c) for c in channels]),
-        "gaps": figures.gaps(dates, observations.missing),
+        "gaps": figures.gaps(dates, observed.missing),
+        "gaps_by_latitude": figures.gaps_by_latitude(dates, observed.by_latitude, observed.edges),
         "training": figures.training(history, names),
     }
+    if accuracy is not None:
+        pictures |= _accuracy_pictures(accuracy, config.region.name)
     if _holds_series(result, channels):
         pictures["series"] = figures.filled_series(dates, _examples(result, cube, names), n_channels=len(channels))
     if isinstance(watched, Watched):
         pictures |= _watched_pictures(watched, names, dates, channels[0])
+    html = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            config=config,
+            accuracy=accuracy,
+            names=names,
+            what=what,
+            simulated=layout.attributes(cube)["simulated"],
+            cube=layout.attributes(cube),
+            channels=[_quantity(channel) for channel in channels],
+            cropland=_CROPLAND[layout.attributes(cube)["cropland"]],
+            labels=_labels(result, names),
+            equal_area=is_equal_area(layout.read_grid(result).geobox),
+            observations=observed,
+            n_dates=len(dates),
+            gap_share=float(observed.missing.mean()),
+            training=record.get("facts", {}),
+            events=[_event_in_words(line) for line in history if line["phase"] == "event"],
+            watched=watched,
+            comparison=comparison,
+            change=change,
+            times=read_summary(config.year_folder),
+            inputs=inputs(config, cube, result, accuracy),
+            versions={"sitscube": version("sitscube"), "Python": platform.python_version()}
+            | {name: version(name) for name in _PACKAGES},
+            fingerprints={
+                "cube": layout.attributes(cube)["fingerprint"],
+                "map": layout.attributes(result)["fingerprint"],
+            },
+            toml=tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)),
+            pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
+        )
+    )
+    return Page(html, pictures)
+
+
+def _environment() -> Environment:
+    """Templates, and how they write numbers; what is not known is a dash."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.2f} %"
-    html = environment.get_template("report.html").render(
-        config=config,
-        accuracy=accuracy,
-        names=names,
-        what=what,
-        simulated=layout.attributes(cube)["simulated"],
-        cube=layout.attributes(cube),
-        channels=[_quantity(channel) for channel in channels],
-        cropland=_CROPLAND[layout.attributes(cube)["cropland"]],
-        labels=_labels(result, names),
-        observations=observations,
-        n_dates=len(dates),
-        gap_share=float(observations.missing.mean()),
-        training=record.get("facts", {}),
-        events=[_event_in_words(line) for line in history if line["phase"] == "event"],
-        watched=watched,
-        comparison=comparison,
-        times=read_summary(config.year_folder),
-        versions={"sitscube": version("sitscube"), "Python": platform.python_version()}
-        | {name: version(name) for name in _PACKAGES},
-        fingerprints={"cube": layout.attributes(cube)["fingerprint"], "map": layout.attributes(result)["fingerprint"]},
-        toml=tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)),
-        pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
+    environment.filters.update(
+        percent=lambda value: "–" if value is None else f"{100 * value:.2f} %",
+        whole=lambda value: "–" if value is None else f"{value:,.0f}",
+        decimals=lambda value: "–" if value is None else f"{value:.3f}",
+        interval=_interval,
+        percent_interval=lambda estimate: _interval(estimate, 100, 1),
     )
-    return Page(html, pictures)
+    return environment
+
+
+def _interval(estimate: dict[str, Any] | None, scale: float = 1, digits: int = 0) -> str:
+    """An estimate with its 95 % confidence interval: 12,345 (12,000–12,690)."""
+    if estimate is None or estimate["value"] is None:
+        return "–"
+    value, low, high = (
+        None if estimate[key] is None else f"{scale * estimate[key]:,.{digits}f}" for key in ("value", "low", "high")
+    )
+    return f"{value}" if low is None else f"{value} ({low}–{high})"
+
+
+def _accuracy_pictures(accuracy: dict[str, Any], region: str) -> dict[str, bytes]:
+    based = accuracy["design_based"]
+    parts = [{"name": f"all of {region.capitalize()}", **based["country"]}, *based["regions"]]
+    return {
+        "accuracy": figures.accuracy_by(accuracy["by_purity"], accuracy["by_observations"]),
+        "areas": figures.area_bars(parts, accuracy["seasons"]),
+    }
 
 
 def _labels(result: zarr.Group, names: list[str]) -> list[dict[str, Any]]:
@@ -113,8 +163,7 @@ def _labels(result: zarr.Group, names: list[str]) -> list[dict[str, Any]]:
         if known:
             percent = stores.read_window(result, CONFIDENCE, window)[mapped]
             confidence += np.bincount(label[mapped], percent, minlength=len(names))
-    transform = grid.geobox.transform
-    area = abs(transform.a * transform.e - transform.b * transform.d) / 1e6
+    area = cell_area_km2(grid.geobox)
     return [
         {"name": name, "cells": int(n), "area": area * int(n), "confidence": total / (100 * n) if n and known else None}
         for name, n, total in zip(names, cells, confidence, strict=True)
@@ -154,44 +203,6 @@ def _event_in_words(event: dict[str, Any]) -> str:
     when = next((f" ({key} {event[key]:,})" for key in ("iteration", "epoch") if key in event), "")
     rate = event.get("learning_rate")
     return f"{event['event']}{when}" + ("" if rate is None else f": learning rate lowered to {rate:.3g}")
-
-
-def _map(config: Config, result: zarr.Group, names: list[str], what: str) -> bytes:
-    grid = layout.read_grid(result)
-    step = max(1, -(-max(grid.shape) // _WIDEST))
-    label = np.asarray(layout.array(result, "label")[::step, ::step])
-    outline = project(read_outline(config.region.outline), LONLAT, grid.geobox.crs)
-    title = f"{config.region.name.capitalize()} {config.year}: {what}"
-    if layout.attributes(result)["simulated"]:
-        title += " (simulated)"
-    return figures.seasons_map(label, grid.geobox, outline, names, title)
-
-
-@dataclass(frozen=True)
-class Observations:
-    """How the mapped cells were observed."""
-
-    missing: np.ndarray  # (T,) share of cells that each date leaves without observation
-    cells: int
-    longest_gap: float  # mean, in dates
-
-    @property
-    def n_observed(self) -> float:
-        """Dates on which a cell was observed, in the mean."""
-        return float((1 - self.missing).sum())
-
-
-def _observations(cube: zarr.Group) -> Observations:
-    grid = layout.read_grid(cube)
-    missing, cells, gap = np.zeros(layout.array(cube, "time").shape[0], np.int64), 0, 0
-    for shard in grid.shards:
-        window = grid.window(shard)
-        mask = stores.read_window(cube, "mask", window) == 1
-        if mask.any():
-            missing += (stores.read_window(cube, "observed", window)[:, mask] == 0).sum(axis=1)
-            gap += int(stores.read_window(cube, "longest_gap", window)[mask].sum())
-            cells += int(mask.sum())
-    return Observations(missing / max(1, cells), cells, gap / max(1, cells))
 
 
 def _examples(result: zarr.Group, cube: zarr.Group, names: list[str]) -> list[dict[str, Any]]:

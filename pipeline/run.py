@@ -17,6 +17,7 @@ from pipeline.map_layers import LABEL
 from pipeline.prepare import prepare
 from pipeline.progress import Reporter
 from pipeline.publish import publish
+from pipeline.regions import configured_regions
 from pipeline.simulate import simulate
 from pipeline.stage import StageResult
 from pipeline.summary import record_stage
@@ -37,7 +38,11 @@ STAGES: Final[dict[str, Stage]] = {
 
 def planned(config: Config) -> list[str]:
     """The stages of a whole run: observations are simulated, fetched or given; only a given reference is
-    compared; without labels nothing is compared or published."""
+    compared; without labels nothing is compared or published.
+
+    Raises:
+        UserError: a file that a late stage needs cannot be used.
+    """
     skipped = set()
     if not config.simulated:
         skipped.add("simulate")
@@ -47,6 +52,8 @@ def planned(config: Config) -> list[str]:
         skipped.add("evaluate")
     if LABEL not in config.inference.outputs:
         skipped |= {"evaluate", "publish"}
+    if "evaluate" not in skipped:
+        configured_regions(config)  # a file that cannot be used is said before hours of work, not after
     return [name for name in STAGES if name not in skipped]
 
 

@@ -10,11 +10,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 
 from pipeline.calendar import CalendarName
 from pipeline.grid import GRID_EXAMPLES, check_grid_name
+from pipeline.references import AUTO, PRODUCTS
 from pipeline.sources.quality import ACCEPTED, OBSERVED
 from pipeline.sources.raster_names import NamePattern
 from pipeline.sources.viirs_codes import QC_FIELDS
 
 DATA: Final = Path(__file__).parent / "data"
+ITALY: Final = DATA / "italy_ne10m.geojson"
+ITALY_BELTS: Final = DATA / "italy_belts.geojson"
 _LARGEST_KEPT: Final = 2**31 - 1  # numbers of the cube have at most 32 bits
 
 # workers of a cluster need not run where the command does
@@ -37,7 +40,7 @@ class Region(_Section):
     """What is mapped."""
 
     name: str = Field("italy", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="folder of the outputs")
-    outline: AbsolutePath = Field(DATA / "italy_ne10m.geojson", description="GeoJSON polygons in WGS 84")
+    outline: AbsolutePath = Field(ITALY, description="GeoJSON polygons in WGS 84")
 
 
 class QcRule(_Section):
@@ -232,8 +235,22 @@ class Reference(_Section):
     """The crop map that the result is compared with."""
 
     path: AbsolutePath | None = Field(
-        None, description="EUCROPMAP GeoTIFF; none: the simulated one, if Italy is simulated"
+        None,
+        description="EUCROPMAP GeoTIFF, or folder of WorldCereal zips; none: the simulated one, if Italy is simulated",
     )
+    product: str = Field(AUTO, description=f"{', '.join(PRODUCTS)}, or auto: told by what path is")
+    classes: AbsolutePath | None = Field(
+        None, description="CSV table of classes and their seasons; none: the product's of pipeline/data/references"
+    )
+    weak: bool = Field(False, description="whether crops count that are mostly, but not certainly, of one season")
+    year: int | None = Field(None, description="that the map is of; none: must be that of the observations")
+
+    @field_validator("product")
+    @classmethod
+    def _known_product(cls, name: str) -> str:
+        if name not in (AUTO, *PRODUCTS):
+            raise ValueError(f"unknown product: choose one of {', '.join((AUTO, *PRODUCTS))}")
+        return name
 
 
 class Simulation(_Section):
@@ -290,6 +307,19 @@ class Training(_Section):
     learning_rate: float | None = Field(None, gt=0, description="of all but the discriminator")
     clip_norm: float | None = Field(None, ge=0, description="largest norm of a step's gradient; 0: not clipped")
     device: str = Field("auto", description="auto, cpu or cuda")
+
+
+class Evaluation(_Section):
+    """The sample that area estimates come from, and the regions that they are given for."""
+
+    sample_size: int = Field(
+        2000, ge=2, description="sampled cells of the country; 2000 give overall accuracy a standard error near 0.01"
+    )
+    region_sample_size: int = Field(400, ge=2, description="sampled cells of every region; 400: 0.025")
+    regions: AbsolutePath | None = Field(
+        None, description="GeoJSON of named polygons in WGS 84; none: belts of latitude where all of Italy is mapped"
+    )
+    region_name: str | None = Field(None, description="property that holds the regions' names; none: name, NAME, ...")
 
 
 Output = Literal["label", "confidence", "filled", "spread"]

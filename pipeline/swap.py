@@ -28,14 +28,19 @@ def swap(beside: Location, path: Location) -> None:
 
 
 def recover(beside: Location, path: Location) -> None:
-    """Put back the store that a killed `swap` had moved away, or finish its copy."""
-    if isinstance(path, Path):
+    """Put back the store that a killed `swap` had moved away, or finish its copy, and remove what else it has left."""
+    if isinstance(path, Path) and isinstance(beside, Path):
         if not path.exists() and _away(path).exists():
             _away(path).rename(path)
+        shutil.rmtree(_away(path), ignore_errors=True)
+        stores.discard(beside)
+        fence_path(beside).unlink(missing_ok=True)
         return
     ready = stores.find(beside)
     if ready is not None and ready.attrs.get("complete"):
         _copy_over(beside, path)
+    else:
+        stores.discard(beside)
 
 
 def _copy_over(beside: Location, path: Location) -> None:

@@ -3,21 +3,29 @@
 `embedding`, `imputation` and `training` take the `history_` of an estimator; each says how to show it in a notebook.
 """
 
-from pipeline.figures.cube import filled_series, gaps, profiles
+from pipeline.figures.accuracy import accuracy_by, area_bars
+from pipeline.figures.change import change_maps
+from pipeline.figures.cube import filled_series, gaps, gaps_by_latitude, profiles
 from pipeline.figures.curves import draw_imputation, imputation
 from pipeline.figures.latent import draw_embedding, embedding
 from pipeline.figures.losses import draw_training, training
-from pipeline.figures.maps import seasons_map
+from pipeline.figures.maps import agreement_map, gap_map, seasons_map
 from pipeline.figures.style import colours
 
 __all__ = [
+    "accuracy_by",
+    "agreement_map",
+    "area_bars",
+    "change_maps",
     "colours",
     "draw_embedding",
     "draw_imputation",
     "draw_training",
     "embedding",
     "filled_series",
+    "gap_map",
     "gaps",
+    "gaps_by_latitude",
     "imputation",
     "profiles",
     "seasons_map",

@@ -23,6 +23,28 @@ def gaps(dates: np.ndarray, missing_share: np.ndarray) -> bytes:
     return png(figure)
 
 
+def gaps_by_latitude(dates: np.ndarray, missing_share: np.ndarray, edges: np.ndarray) -> bytes:
+    """Where and when observations are missing.
+
+    Args:
+        dates: (T,).
+        missing_share: (bands, T) share of the mapped cells of each band, NaN where a band has none; southernmost first.
+        edges: (bands + 1,) latitudes of the bands' edges, ascending.
+    """
+    figure = sheet(8, 1.6 + 0.13 * len(missing_share))
+    axes = figure.add_subplot()
+    days = dates.astype("datetime64[D]")
+    last = days[-1] + int(np.diff(days).astype(int).min(initial=31))
+    bounds = np.append(days, last).astype(object)
+    image = axes.pcolormesh(
+        bounds, edges, np.ma.masked_invalid(100 * missing_share), cmap="viridis_r", vmin=0, vmax=100
+    )
+    figure.colorbar(image, ax=axes, label="gaps (% of cells)", pad=0.02)
+    axes.set_ylabel("latitude (° N)")
+    label_months(axes, every=1)
+    return png(figure)
+
+
 def filled_series(dates: np.ndarray, examples: Sequence[dict[str, Any]], n_channels: int) -> bytes:
     """Observed and filled series of some cells.
 

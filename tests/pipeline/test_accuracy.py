@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics import adjusted_rand_score, cohen_kappa_score, f1_score, normalized_mutual_info_score
 
 from pipeline.accuracy import Confusion
 
@@ -84,3 +84,32 @@ def test_no_cells_have_no_indices():
     assert math.isnan(none.adjusted_rand_index())
     assert math.isnan(none.normalised_mutual_information())
     assert all(math.isnan(share) for share in none.matched_class_accuracy())
+
+
+def test_f1_and_kappa_of_a_known_matrix():
+    confusion = Confusion(np.array([[50, 10], [20, 120]]))
+    assert confusion.f1() == pytest.approx([100 / 130, 240 / 270])
+    # po = 170 / 200, pe = (60 * 70 + 140 * 130) / 200²
+    assert confusion.kappa() == pytest.approx((0.85 - 0.56) / (1 - 0.56))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=100))
+def test_f1_and_kappa_are_scikit_learns(pairs):
+    labels, reference = (np.array([pair[k] for pair in pairs]) for k in (0, 1))
+    confusion = Confusion.of(labels, reference, 3, 3)
+    expected = f1_score(reference, labels, labels=[0, 1, 2], average=None, zero_division=np.nan)
+    assert confusion.f1() == pytest.approx(expected, nan_ok=True)
+    if len(set(labels.tolist()) | set(reference.tolist())) > 1:
+        assert confusion.kappa() == pytest.approx(cohen_kappa_score(labels, reference))
+    else:
+        assert math.isnan(confusion.kappa())
+
+
+def test_kappa_of_more_cells_than_64_bits_hold_squares_of():
+    assert Confusion(np.array([[4 * 10**9, 10**9], [10**9, 4 * 10**9]])).kappa() == pytest.approx(0.6)
+
+
+def test_no_cells_have_no_f1_and_no_kappa():
+    none = Confusion(np.zeros((2, 2), int))
+    assert math.isnan(none.kappa())
+    assert all(math.isnan(share) for share in none.f1())

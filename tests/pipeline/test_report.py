@@ -1,22 +1,28 @@
 """What the report of a year shows, and what it leaves out."""
 
 import base64
+import hashlib
 import html
+import json
 import re
 import shutil
 
 import numpy as np
 import pytest
+from shapely.geometry import box, mapping
 from small_country import small_config
 
 from pipeline import layout, publish, report, stores
-from pipeline.evaluate import read_accuracy
+from pipeline.evaluate import evaluate, read_accuracy
 from pipeline.executor import InProcess
 from pipeline.progress import Silent
+from pipeline.report_maps import agreement_of
+from pipeline.report_observations import latitudes, observations
 from pipeline.run import run
 from pipeline.watched import SAMPLE
 
-ALL = {"map", "profiles", "gaps", "series", "training", "embedding", "imputation"}
+CUBE = {"map", "gap_map", "profiles", "gaps", "gaps_by_latitude", "series", "training", "embedding", "imputation"}
+ALL = CUBE | {"agreement", "accuracy", "areas"}
 
 
 @pytest.fixture
@@ -38,10 +44,9 @@ def test_every_picture_is_a_file_and_stands_in_the_page_with_a_caption(finished)
     assert {path.stem for path in finished.report.glob("*.png")} == ALL
     for path in finished.report.glob("*.png"):
         assert base64.b64encode(path.read_bytes()).decode() in page
-    assert (
-        len(re.findall(r"<figure><img alt=\"[^\"]+\" src=\"[^\"]+\"><figcaption>\s*\w[^<]{40,}</figcaption>", page))
-        == 7
-    )
+    assert len(
+        re.findall(r"<figure><img alt=\"[^\"]+\" src=\"[^\"]+\"><figcaption>\s*\w[^<]{40,}</figcaption>", page)
+    ) == len(ALL)
     assert len(page) < 2_000_000
 
 
@@ -66,7 +71,7 @@ def test_the_labels_have_cells_area_and_confidence(finished):
 
 def test_without_a_reference_figures_are_by_label(country, finished, copied):
     page = report.make(copied, None)
-    assert set(page.pictures) == ALL
+    assert set(page.pictures) == CUBE
     shown = re.sub(r"\s+", " ", page.html)
     assert "Up to 500 sampled cells of each label as" in shown
     assert "Colours show the reference map" not in shown
@@ -116,5 +121,83 @@ def test_more_clusters_than_seasons_are_shown_by_the_season_of_the_reference(cou
     config = small_config(country, copied.out, **settings)
     assert next(result.stage for result in run(config, InProcess(), Silent()) if result.fresh) == "train"
     assert {path.stem for path in config.report.glob("*.png")} == ALL
-    assert "<td>cluster_2</td>" in text_of(config)
+    labels = layout.attributes(layout.array(stores.open_to_read(config.map), "label"))["flag_meanings"].split()
+    assert len(labels) == 3
+    assert all(label.startswith("peak_") for label in labels)
+    shown = text_of(config)
+    assert all(f"<td>{label.replace('_', ' ')}</td>" in shown and label not in shown for label in labels)
+    assert "Mapped area by label" in shown
     assert "Up to 500 sampled cells of each season of the reference map" in text_of(config)
+
+
+def with_regions(config, path):
+    halves = {"west": box(8, 44, 9.25, 46), "east": box(9.25, 44, 10, 46), "away": box(12, 44, 13, 45)}
+    features = [{"type": "Feature", "properties": {"name": n}, "geometry": mapping(b)} for n, b in halves.items()]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"regions": path})})
+
+
+def test_areas_of_country_and_regions_stand_in_the_page_with_their_intervals(copied, tmp_path):
+    config = with_regions(copied, tmp_path / "regions.geojson")
+    accuracy = evaluate(config).facts
+    page = report.make(config, accuracy)
+    shown = re.sub(r"\s+", " ", html.unescape(page.html))
+    country, west, _, _ = (accuracy["design_based"]["country"], *accuracy["design_based"]["regions"])
+    for part in (country, west):
+        for estimate in part["area_km2"]:
+            low, high = estimate["low"], estimate["high"]
+            assert f"<td>{estimate['value']:,.0f} ({low:,.0f}–{high:,.0f})</td>" in shown
+    assert '<td><b>away</b></td> <td colspan="5">no mapped cells</td>' in shown
+    assert "regions.geojson" in shown
+    assert hashlib.sha256((tmp_path / "regions.geojson").read_bytes()).hexdigest() in shown
+
+
+def test_the_contents_lead_to_every_section_and_change_is_one_if_there_is_any(copied):
+    page = report.make(copied, read_accuracy(copied), "<h2>Methods</h2>", "<h2>Change</h2>").html
+    assert re.findall(r'href="#(\w+)"', page) == re.findall(r'<section id="(\w+)"', page)
+    assert "<h2>Change</h2>" in page
+    assert 'id="change"' not in text_of(copied)
+
+
+def test_the_page_says_that_the_reference_is_no_ground_truth_and_what_it_was_made_from(finished):
+    shown = text_of(finished)
+    assert "a product of remote sensing and no ground truth" in shown
+    assert hashlib.sha256(finished.region.outline.read_bytes()).hexdigest() in shown
+    reference = layout.attributes(stores.open_to_read(finished.reference_grid))
+    assert reference["reference_digest"] in shown
+
+
+def test_estimates_are_written_with_the_ends_of_their_interval():
+    estimate = {"value": 12345.4, "standard_error": 100.0, "low": 12149.4, "high": 12541.4}
+    assert report._interval(estimate) == "12,345 (12,149–12,541)"
+    assert report._interval({**estimate, "low": None, "high": None}) == "12,345"
+    assert report._interval({"value": None, "low": None, "high": None}) == "–"
+    assert report._interval(None) == "–"
+
+
+def test_gaps_by_latitude_are_those_of_the_cells_of_each_band(finished):
+    cube = stores.open_to_read(finished.cube)
+    found = observations(cube)
+    mask = layout.array(cube, "mask")[:] == 1
+    observed = layout.array(cube, "observed")[:]
+    geobox = layout.read_grid(cube).geobox
+    rows, columns = np.nonzero(mask)
+    x, y = geobox.transform @ (columns + 0.5, rows + 0.5)
+    _, latitude = geobox.crs.transformer_to_crs("EPSG:4326")(x, y)
+    np.testing.assert_allclose(found.missing, (observed[:, mask] == 0).mean(axis=1))
+    assert found.edges[0] <= latitude.min() + 0.03
+    assert found.edges[-1] >= latitude.max() - 0.03
+    grid, of_cells = layout.read_grid(cube), np.zeros(mask.shape)
+    for shard in grid.shards:
+        of_cells[grid.window(shard)] = latitudes(grid.shard_geobox(shard))
+    np.testing.assert_allclose(of_cells[mask], latitude, atol=0.03)  # 2.5 km, half of a block
+    band = np.searchsorted(found.edges, of_cells[mask], "right") - 1
+    for k, of_band in enumerate(found.by_latitude):
+        np.testing.assert_allclose(of_band, (observed[:, mask][:, band == k] == 0).mean(axis=1))
+
+
+def test_agreement_tells_right_wrong_not_compared_and_not_mapped_apart():
+    label = np.array([[0, 0, 1, 1, 0, 255]])
+    season = np.array([[0, 1, 1, 0, 255, 0]])
+    assert agreement_of(label, season, [0, 1]).tolist() == [[0, 1, 0, 1, 2, 255]]
+    assert agreement_of(label, season, [1, None]).tolist() == [[1, 1, 1, 0, 2, 255]]

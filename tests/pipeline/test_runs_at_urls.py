@@ -88,7 +88,10 @@ def test_a_year_joins_the_others_at_a_url(in_memory, tmp_path):
         label = layout.array(stores.open_to_read(config.map), "label")[:]
         np.testing.assert_array_equal(years.label.sel(year=config.year).values, label)
     assert not publish(in_memory).fresh
-    assert {key.split("/")[0] for key in keys_below(other.region_folder)} == {"2018", "2021", "clusters.zarr"}
+    of_region = {"2018", "2021", "change", "clusters.zarr", "collection.json"}
+    assert {key.split("/")[0] for key in keys_below(other.region_folder)} == of_region
+    of_products = {"label.tif", "label.tif.aux.xml", "label.qml", "confidence.tif"}
+    assert keys_below(other.products) == {f"sitscube_small_2021_{name}" for name in of_products}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,28 @@
+"""Layer styles of QGIS, which it takes from FILE.qml when it opens FILE.tif."""
+
+from collections.abc import Sequence
+from typing import Final
+from xml.etree import ElementTree
+
+_HEAD: Final = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+
+
+def classes_style(names: Sequence[str], colours: Sequence[str]) -> str:
+    """The style of a band of classes, each a colour with its name; other values are transparent.
+
+    Args:
+        names: of the values from 0 on.
+        colours: of the same, such as "#0072B2".
+    """
+    root = ElementTree.Element("qgis", version="3.22", styleCategories="Symbology")
+    pipe = ElementTree.SubElement(root, "pipe")
+    renderer = ElementTree.SubElement(
+        pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1", nodataColor=""
+    )
+    palette = ElementTree.SubElement(renderer, "colorPalette")
+    for value, (name, colour) in enumerate(zip(names, colours, strict=True)):
+        ElementTree.SubElement(
+            palette, "paletteEntry", value=str(value), color=colour, alpha="255", label=name.replace("_", " ")
+        )
+    ElementTree.indent(root)
+    return _HEAD + ElementTree.tostring(root, encoding="unicode") + "\n"
