@@ -12,7 +12,7 @@ import tomli_w
 import typer
 from rich.console import Console
 
-from pipeline.change_command import change
+from pipeline.change.command import change
 from pipeline.command_options import (
     File,
     Granules,
@@ -34,11 +34,11 @@ from pipeline.command_options import (
     Year,
     listed,
 )
-from pipeline.compare_command import compare
+from pipeline.comparison.command import compare
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
-from pipeline.export_command import export
-from pipeline.plan_command import plan
+from pipeline.planning.command import plan
+from pipeline.products.command import export
 from pipeline.progress import Terminal
 from pipeline.reference_command import reference
 

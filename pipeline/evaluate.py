@@ -10,9 +10,10 @@ import zarr
 
 from pipeline import held, layout, stores
 from pipeline.accounting import count_pixels
-from pipeline.accuracy_csv import to_csv
-from pipeline.accuracy_figures import Names, summarise
-from pipeline.area_figures import Design
+from pipeline.accuracy.area_figures import Design
+from pipeline.accuracy.csv_table import to_csv
+from pipeline.accuracy.figures import Names, summarise
+from pipeline.accuracy.tally import Cells, Frame, Tally
 from pipeline.cell_area import cell_area_km2, is_equal_area
 from pipeline.channels import read_channels
 from pipeline.config import Config
@@ -29,7 +30,6 @@ from pipeline.reference import reduce_reference
 from pipeline.regions import Region, configured_regions, region_of_cells, regions_digest
 from pipeline.series import mapped_numbers, sample_series, to_series
 from pipeline.stage import StageResult, run_shards
-from pipeline.tally import Cells, Frame, Tally
 
 STAGE: Final = "evaluate"
 VERSION: Final = 3

@@ -3,9 +3,9 @@
 import json
 from typing import Any, Final
 
-from pipeline import clusters, layout, products, report, stores
-from pipeline.change_section import change_section, section_mark
-from pipeline.comparison_section import comparison_section
+from pipeline import clusters, layout, stores
+from pipeline.change.section import change_section, section_mark
+from pipeline.comparison.section import comparison_section
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.evaluate import read_accuracy
@@ -14,7 +14,9 @@ from pipeline.files import read_text, remove_file, write_bytes, write_text
 from pipeline.fingerprint import fingerprint
 from pipeline.locations import Location
 from pipeline.map_layers import require_labels
+from pipeline.products import products
 from pipeline.progress import Reporter, Silent
+from pipeline.reporting import report
 from pipeline.stage import StageResult
 
 STAGE: Final = "publish"

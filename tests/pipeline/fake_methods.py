@@ -3,7 +3,7 @@
 import numpy as np
 
 from model import TrainingDiverged
-from pipeline.comparison_methods import Method
+from pipeline.comparison.methods import Method
 
 FITS: list[tuple[str, int, int]] = []  # method, seed and number of series of every fit that was begun
 

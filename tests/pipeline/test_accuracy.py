@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, cohen_kappa_score, f1_score, normalized_mutual_info_score
 
-from pipeline.accuracy import Confusion
+from pipeline.accuracy.confusion import Confusion
 
 
 def test_figures_of_a_known_matrix():

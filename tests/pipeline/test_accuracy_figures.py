@@ -6,11 +6,11 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from pipeline.accuracy_csv import to_csv
-from pipeline.accuracy_figures import Names, summarise
-from pipeline.area_figures import Design
-from pipeline.areas import StratifiedSample
-from pipeline.tally import OTHER, UNKNOWN, Cells, Frame, Tally
+from pipeline.accuracy.area_figures import Design
+from pipeline.accuracy.csv_table import to_csv
+from pipeline.accuracy.figures import Names, summarise
+from pipeline.accuracy.stratified import StratifiedSample
+from pipeline.accuracy.tally import OTHER, UNKNOWN, Cells, Frame, Tally
 
 LEGEND = [
     {"code": 10, "name": "wheat", "season": "winter", "crop": True},

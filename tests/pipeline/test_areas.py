@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.areas import StratifiedSample, sample_size
+from pipeline.accuracy.stratified import StratifiedSample, sample_size
 
 # The worked example of Olofsson et al. (2014): Table 8 and sections 5.1.1, 5.2.1 and 5.2.2. Strata are deforestation,
 # forest gain, stable forest and stable non-forest, in pixels of 30 m.

@@ -10,7 +10,7 @@ from distributed import Client, LocalCluster
 from small_change import SIDE, make_config, write_clusters, write_reference
 from small_country import objects
 
-from pipeline.change import change, change_folder, read_change
+from pipeline.change.between import change, change_folder, read_change
 from pipeline.on_dask import OnDask
 
 YEARS = (2018, 2021)
@@ -19,7 +19,7 @@ import sys, time
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from small_change import make_config
-import pipeline.change, pipeline.stores as stores
+import pipeline.change.between, pipeline.stores as stores
 
 write = stores.write_shard
 def slowly(*a):
@@ -27,7 +27,7 @@ def slowly(*a):
     print("wrote", flush=True)
     time.sleep(0.02)
 stores.write_shard = slowly
-pipeline.change.change(make_config(Path(sys.argv[1])), (2018, 2021))
+pipeline.change.between.change(make_config(Path(sys.argv[1])), (2018, 2021))
 """
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from fake_methods import FITS, early_and_late, fake
 
-from pipeline import comparison_methods
 from pipeline.cli import main
-from pipeline.compare_data import read_labelled
+from pipeline.comparison import methods as comparison_methods
+from pipeline.comparison.data import read_labelled
 from pipeline.errors import UserError
 
 

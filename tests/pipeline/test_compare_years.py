@@ -9,11 +9,11 @@ from fake_methods import FITS, fake
 from small_country import small_config
 
 from model import CRLI
-from pipeline import comparison_methods
 from pipeline.cli import main
-from pipeline.compare_years import YearContest, load_years
-from pipeline.comparison_methods import METHODS, choose_methods
-from pipeline.comparison_section import comparison_section
+from pipeline.comparison import methods as comparison_methods
+from pipeline.comparison.methods import METHODS, choose_methods
+from pipeline.comparison.section import comparison_section
+from pipeline.comparison.years import YearContest, load_years
 from pipeline.errors import UserError
 from pipeline.executor import InProcess
 from pipeline.progress import Silent
@@ -130,7 +130,7 @@ def test_filling_is_not_measured_where_every_cell_is_trained_on(finished):
 
 
 def test_what_is_done_again_depends_on_sample_seed_and_share(country, finished, monkeypatch):
-    monkeypatch.setattr("pipeline.compare_years.run_stage", lambda *_: None)
+    monkeypatch.setattr("pipeline.comparison.years.run_stage", lambda *_: None)
 
     def mark(hide=0.1, **changes):
         config = small_config(country, finished.out, ingest__shard=16, ingest__chunk=8, **changes)
@@ -183,7 +183,7 @@ def test_years_are_given_one_after_the_other(monkeypatch, capsys, spelling, year
         asked.extend(years)
         raise UserError("enough")
 
-    monkeypatch.setattr("pipeline.compare_years.load_years", load)
+    monkeypatch.setattr("pipeline.comparison.years.load_years", load)
     assert sitscube(monkeypatch, capsys, "compare", *spelling)[0] == 1
     assert asked == years
 

@@ -7,7 +7,7 @@ from shapely.geometry import box, mapping
 from small_country import small_config
 
 from pipeline import layout, stores
-from pipeline.accuracy_csv import to_csv
+from pipeline.accuracy.csv_table import to_csv
 from pipeline.errors import UserError
 from pipeline.evaluate import evaluate, evaluate_mark, read_accuracy
 from pipeline.executor import InProcess

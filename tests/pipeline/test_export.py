@@ -15,9 +15,9 @@ from shapely.geometry import box, mapping
 
 from pipeline import cli, layout, stores
 from pipeline.errors import UserError
-from pipeline.export import export
-from pipeline.export_table import areas_csv
 from pipeline.locations import to_location
+from pipeline.products.export import export
+from pipeline.products.table import areas_csv
 from pipeline.progress import Silent
 from pipeline.regions import Region
 

@@ -11,20 +11,21 @@ from distributed import Client, LocalCluster
 from small_country import stamps
 
 from model import JointClustering
-from pipeline import plan_times, prepare, stores
+from pipeline import prepare, stores
 from pipeline.errors import UserError
 from pipeline.executor import InProcess
 from pipeline.on_dask import OnDask
-from pipeline.plan import make_plan
-from pipeline.plan_command import plan
-from pipeline.plan_states import survey
-from pipeline.plan_table import duration
-from pipeline.probe import MadeUp, Probed, median_shard, probe_infer, untrained
+from pipeline.planning import times as plan_times
+from pipeline.planning.command import plan
+from pipeline.planning.plan import make_plan
+from pipeline.planning.probe import MadeUp, Probed, median_shard, probe_infer, untrained
+from pipeline.planning.states import survey
+from pipeline.planning.table import duration
+from pipeline.planning.training_probe import Speed, probe_training, training_seconds
 from pipeline.progress import Silent
 from pipeline.run import run_stage
 from pipeline.summary import read_summary
 from pipeline.train import make_estimator
-from pipeline.training_probe import Speed, probe_training, training_seconds
 
 SETTINGS = """
 [region]

@@ -23,7 +23,7 @@ from pipeline.grid import inside, make_grid, read_outline
 from pipeline.infer import infer
 from pipeline.ingest import ingest
 from pipeline.memory import Work, check_tasks, infer_bytes, ingest_bytes, prepare_bytes, worker_bytes
-from pipeline.plan import make_plan
+from pipeline.planning.plan import make_plan
 from pipeline.prepare import prepare
 from pipeline.progress import Silent
 

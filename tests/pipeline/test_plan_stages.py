@@ -8,8 +8,8 @@ from small_country import make_country, small_config, stamps
 from pipeline import stores
 from pipeline.executor import InProcess
 from pipeline.infer import infer
-from pipeline.plan import make_plan
-from pipeline.plan_states import survey
+from pipeline.planning.plan import make_plan
+from pipeline.planning.states import survey
 from pipeline.progress import Silent
 from pipeline.run import run_stage
 

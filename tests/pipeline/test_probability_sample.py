@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.probability_sample import Drawn, allocate, keys
+from pipeline.accuracy.probability_sample import Drawn, allocate, keys
 
 
 def test_no_two_cells_have_the_same_key():

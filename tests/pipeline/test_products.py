@@ -16,11 +16,11 @@ from rio_cogeo import cog_validate
 from shapely.geometry import shape
 
 from pipeline import layout, stores
-from pipeline.cog import write_cog
 from pipeline.executor import InProcess
 from pipeline.figures import colours
 from pipeline.grid import Grid
 from pipeline.locations import keys_below
+from pipeline.products.cog import write_cog
 from pipeline.progress import Silent
 from pipeline.publish import is_written, publish
 from pipeline.run import run

@@ -12,14 +12,15 @@ import pytest
 from shapely.geometry import box, mapping
 from small_country import small_config
 
-from pipeline import layout, publish, report, stores
+from pipeline import layout, publish, stores
 from pipeline.evaluate import evaluate, read_accuracy
 from pipeline.executor import InProcess
 from pipeline.progress import Silent
-from pipeline.report_maps import agreement_of
-from pipeline.report_observations import latitudes, observations
+from pipeline.reporting import report
+from pipeline.reporting.maps import agreement_of
+from pipeline.reporting.observations import latitudes, observations
+from pipeline.reporting.watched import SAMPLE
 from pipeline.run import run
-from pipeline.watched import SAMPLE
 
 CUBE = {"map", "gap_map", "profiles", "gaps", "gaps_by_latitude", "series", "training", "embedding", "imputation"}
 ALL = CUBE | {"agreement", "accuracy", "areas"}

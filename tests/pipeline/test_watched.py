@@ -8,7 +8,7 @@ from snapshot_examples import make_snapshots
 
 from pipeline import layout, stores
 from pipeline.errors import UserError
-from pipeline.watched import SAMPLE, Unwatched, Watched, read_cells, read_watched
+from pipeline.reporting.watched import SAMPLE, Unwatched, Watched, read_cells, read_watched
 
 
 @pytest.fixture

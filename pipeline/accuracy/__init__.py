@@ -1,0 +1,1 @@
+"""Accuracy of a map against a reference: counts, estimates from a probability sample, and their tables."""

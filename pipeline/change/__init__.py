@@ -1,0 +1,1 @@
+"""Change between two years of the cluster cube, with the uncertainty of both."""

@@ -1,0 +1,1 @@
+"""Methods against each other by known classes, over several seeds."""

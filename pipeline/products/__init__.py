@@ -1,0 +1,1 @@
+"""What people open: GeoTIFFs, catalogue entries, styles, and files to order."""
