@@ -104,7 +104,7 @@ def _pictures(config: Config) -> list[Location]:
 def _described(config: Config) -> dict[str, Any]:
     """The configuration without what has no bearing on the result: where files lie, and on how many workers it ran.
 
-    The content of the files has its bearing through the fingerprint of the map.
+    The content of the files has its bearing through the fingerprints of the map and of its accuracy.
     """
     paths: dict[str, Any] = {
         "out": True,
@@ -113,7 +113,7 @@ def _described(config: Config) -> dict[str, Any]:
         "ingest": {"granules"},
         "reference": {"path"},
     }
-    paths |= {"raster": {"folder"}, "download": True, "inference": {"batch_pixels"}}
+    paths |= {"raster": {"folder"}, "download": True, "inference": {"batch_pixels"}, "evaluation": {"regions"}}
     return config.model_dump(mode="json", exclude={"cluster": True, **paths})
 
 

@@ -133,7 +133,7 @@ def reduce_reference(config: Config, grid: Grid, executor: Executor, reporter: R
     path = config.reference_grid
     if stores.is_finished(stores.find(path), STAGE, mark):
         return StageResult(STAGE, False, (path,))
-    group = stores.begin(path, STAGE, mark, grid, LAYERS, about=_about(reference))
+    group = stores.begin(path, STAGE, mark, grid, LAYERS, about=_about(config, reference))
     shards = stores.shards_to_do(path, STAGE, mark, [layer.name for layer in LAYERS], grid)
     work = partial(_reduce_shard, path=path, reference=reference, mark=mark)
     for _ in run_shards(executor, work, shards, STAGE, reporter):
@@ -161,10 +161,11 @@ def _reduce_shard(shard: Shard, *, path: Location, reference: Reference, mark: s
     count_pixels(season.size)
 
 
-def _about(reference: Reference) -> dict[str, Any]:
+def _about(config: Config, reference: Reference) -> dict[str, Any]:
     source = reference.source
     crs = source.geobox.crs
     return {
+        "title": f"{reference.product} over {config.region.name}, {config.year}",
         "source": source.name,
         "simulated": source.simulated,
         "reference_crs": f"EPSG:{crs.epsg}" if crs.epsg else str(crs),

@@ -14,7 +14,6 @@ from pipeline.products.netcdf import write_netcdf
 STORES = ("cube", "map", "reference_grid", "clusters")
 ACCEPTED = (
     "Variable is not of type byte, short, or int as required for different type add_offset/scale_factor.",  # are uint8
-    "title should exist",  # of the reference map
 )
 
 
