@@ -199,7 +199,7 @@ def _method(config: Config, source: Source, grid: Grid) -> Method:
 def _about(config: Config, source: Source, stock: Stock) -> dict[str, Any]:
     about = source.about(stock.scenes)
     if stock.simulated:
-        about["source"] += f" ({stock.simulated})"
+        about["source"] += f" (simulated: {stock.simulated.removeprefix('yes: ')})"
     names = ", ".join(channel.long_name for channel in source.channels)
     return {
         "title": f"{names}: {config.region.name}, {config.year}",
