@@ -159,7 +159,7 @@ def _features(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"the regions {path} are in the CRS {name}: write them in WGS 84 (EPSG:4326).")
     features = content.get("features") if kind == "FeatureCollection" else [content]
     if not isinstance(features, list) or not features or not all(isinstance(f, dict) for f in features):
-        raise UserError(f"the regions {path} hold no features.")
+        raise UserError(f"the regions {path} hold no features: a FeatureCollection of named polygons is expected.")
     if len(features) > _MOST:
         raise UserError(f"{path} holds {len(features):,} regions: {_MOST:,} at most can be told apart.")
     return [{**feature, "properties": feature.get("properties") or {}} for feature in features]

@@ -71,7 +71,9 @@ def look(path: str, shown: str, what: str) -> tuple[Layout, dict[str, Any]]:
             )  # fmt: skip
             return found, dict(file.tags())
     except RasterioError as error:
-        raise UserError(f"the reference map {shown} cannot be read: {error}. {what} is expected.") from None
+        raise UserError(
+            f"the reference map {shown} cannot be read: {str(error).rstrip('.')}; {what} is expected."
+        ) from None
 
 
 @contextmanager
@@ -146,7 +148,7 @@ class GeoTiffMap:
             with opened(str(self.path)) as file:
                 yield GeoTiffReader(file, self.path, self.missing)
         except RasterioError as error:
-            raise UserError(f"the reference map {self.path} cannot be read: {error}.") from None
+            raise UserError(f"the reference map {self.path} cannot be read: {str(error).rstrip('.')}.") from None
 
     def digest(self) -> str:
         """SHA-256 of the file; worked out once in a process for a file that stays as it is."""

@@ -176,7 +176,8 @@ def test_the_page_needs_no_network_and_says_what_it_is(config, labels):
     assert not re.search(r"(src|href)=[\"'](?!data:)", html)
     text = re.sub(r"data:image/png;base64,[^\"]+", "", html)
     assert "http" not in text
-    assert SIMULATED in text
+    assert SIMULATED.removeprefix("yes: ") in text
+    assert "Simulated." in text
     assert "overstate change" in text
     assert "no ground truth" in text
     assert "crops_2018.tif" in text

@@ -62,7 +62,7 @@ def test_what_is_simulated_says_so_everywhere(country, tmp_path):
     run(config, InProcess(), Silent())
     for store in (config.cube, config.map, config.clusters):
         assert layout.attributes(stores.open_to_read(store))["simulated"] == "yes: a test"
-    assert layout.attributes(stores.open_to_read(config.cube))["source"] == "VNP15A2H.002 (yes: a test)"
+    assert layout.attributes(stores.open_to_read(config.cube))["source"] == "VNP15A2H.002 (simulated: a test)"
     assert json.loads((config.report / "accuracy.json").read_text())["simulated"] == "yes: a test"
     assert "<b>Simulated.</b>" in (config.report / "index.html").read_text()
 
