@@ -205,7 +205,7 @@ def windows(rows: slice, columns: slice, block: tuple[int, int]) -> Iterator[Win
     height, width = _whole(_ROWS, block[0], rows), _whole(_COLUMNS, block[1], columns)
     if block[1] >= columns.stop - columns.start > width:  # stored row by row: whole rows, or each would be read again
         width = columns.stop - columns.start
-        height = _whole(_ROWS * _COLUMNS // width, block[0], rows)
+        height = _whole(max(1, _ROWS * _COLUMNS // width), block[0], rows)
     for row in _pieces(rows, height):
         for column in _pieces(columns, width):
             yield row, column

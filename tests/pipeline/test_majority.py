@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from class_maps import CORNER, write_map
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
@@ -158,6 +158,7 @@ def test_whole_numbers_of_any_type_are_read(tmp_path, dtype):
 
 
 @settings(max_examples=40, deadline=None)
+@example(rows=1, columns=1, block=(1, 10), side=1, few=1, most=1, shift=(0, 0))  # rows longer than a whole window
 @given(
     rows=st.integers(1, 70), columns=st.integers(1, 70), block=st.tuples(st.integers(1, 40), st.integers(1, 100)),
     side=st.integers(1, 8), few=st.sampled_from([1, 8, 1000]), most=st.integers(1, 12),
