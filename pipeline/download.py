@@ -11,7 +11,7 @@ from typing import Final
 from pipeline.arrival import Arrivals, Check, Stopped, scratch_folder, verify
 from pipeline.calendar import DAYS_OF_YEAR
 from pipeline.config import Config
-from pipeline.errors import GranuleError, UserError
+from pipeline.errors import GranuleError, OutOfReach, UserError
 from pipeline.executor import Executor
 from pipeline.grid import read_outline
 from pipeline.progress import Reporter, Silent, Task
@@ -58,8 +58,9 @@ def download(
         the "missing" ones, which the catalogue does not have: "A2018001 h18v04".
 
     Raises:
-        UserError: credentials, a licence, the network or the disk stand in the way, the catalogue has nothing, or some
-            files could not be fetched. What was fetched stays, and running again fetches the rest.
+        UserError: credentials, a licence or the disk stand in the way, the catalogue has nothing, or some files could
+            not be fetched; OutOfReach, which is one, where that may end by itself. What was fetched stays, and running
+            again fetches the rest.
     """
     reporter = reporter or Silent()
     if config.raster.folder is not None or config.simulated:
@@ -178,6 +179,7 @@ def _fetch_all(absent: Sequence[Remote], arrivals: Arrivals, config: Config, sle
     """
     failures: dict[str, str] = {}
     n_bytes = n_silent = 0
+    broken = False  # whether a transfer that failed may succeed later
     attempts, parallel = config.download.attempts, config.download.parallel
     with ThreadPoolExecutor(parallel, thread_name_prefix=STAGE) as pool:
         try:
@@ -191,6 +193,7 @@ def _fetch_all(absent: Sequence[Remote], arrivals: Arrivals, config: Config, sle
                     continue
                 except (Transient, NotServed) as error:
                     failures[remote.name] = str(error).removeprefix(f"{remote.name}: ")
+                    broken = broken or isinstance(error, Transient)
                     n_silent = n_silent + 1 if isinstance(error, Unavailable) else 0
                     if n_silent >= max(SILENCE, parallel):
                         raise _silent(error, config) from error
@@ -202,15 +205,15 @@ def _fetch_all(absent: Sequence[Remote], arrivals: Arrivals, config: Config, sle
             raise
     if failures:
         lines = [f"  {name}: {reason}" for name, reason in sorted(failures.items())]
-        raise UserError(
+        raise (OutOfReach if broken else UserError)(
             f"{STAGE}: {len(failures)} of {len(absent)} granules could not be fetched, the others are in "
             f"{arrivals.folder}:\n{_some(lines, chr(10))}\nRun the same command again: only what is missing is fetched."
         )
     return n_bytes
 
 
-def _silent(error: Exception, config: Config) -> UserError:
-    return UserError(
+def _silent(error: Exception, config: Config) -> OutOfReach:
+    return OutOfReach(
         f"{error}, after {config.download.attempts} attempts. NASA says at https://status.earthdata.nasa.gov what is "
         "down. Run the same command again later: it goes on where it stopped."
     )

@@ -9,6 +9,10 @@ class GranuleError(UserError):
     """One granule cannot be used; it is set aside and its date left as a gap in that tile."""
 
 
+class OutOfReach(UserError):
+    """A service that the run needs does not answer; the same run may succeed later."""
+
+
 class Superseded(UserError):
     """Another run has made the output anew meanwhile: what was computed for the old one is not written."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from distributed import Client, Future, get_worker, performance_report
 
-from pipeline.errors import Cancelled, UserError
+from pipeline.errors import Cancelled, OutOfReach, UserError
 from pipeline.executor import Event, Item, Limits, Listener, Outcome, Recording, Result
 from pipeline.files import write_bytes
 from pipeline.held import GPU, Holder, problem
@@ -27,12 +27,12 @@ def open_client(scheduler: str) -> Client:
     """Connect to the Dask scheduler at `scheduler`, such as tcp://127.0.0.1:8786.
 
     Raises:
-        UserError: nothing answers there in time.
+        OutOfReach: nothing answers there in time.
     """
     try:
         return Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
-        raise UserError(
+        raise OutOfReach(
             f"no Dask scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, "
             "or leave --scheduler out to run in this process."
         ) from None
@@ -92,7 +92,7 @@ class OnDask:
         """Run it on a GPU worker, and hand its events to `listener`; here where no worker has a GPU.
 
         Raises:
-            UserError: the scheduler or the GPU workers are gone for longer than the patience allows.
+            OutOfReach: the scheduler or the GPU workers are gone for longer than the patience allows.
         """
         if not self.describe()["gpu_workers"]:
             return function(listener)
@@ -131,7 +131,7 @@ class OnDask:
         """The cluster as it is now.
 
         Raises:
-            UserError: the scheduler is gone for longer than the patience allows.
+            OutOfReach: the scheduler is gone for longer than the patience allows.
         """
         try:
             workers = self.workers().values()
@@ -176,12 +176,12 @@ class OnDask:
         """Wait until a scheduler answers at the same address and has a worker.
 
         Raises:
-            UserError: none does within the patience.
+            OutOfReach: none does within the patience.
         """
         until = time.monotonic() + self.limits.patience
         while not self._answers():
             if time.monotonic() > until:
-                raise UserError(
+                raise OutOfReach(
                     f"the Dask scheduler at {self.address} is gone, or has no workers: start it again with workers and "
                     "run the same command again, only what is missing is done."
                 )

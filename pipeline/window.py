@@ -21,7 +21,7 @@ from distributed import Future, KilledWorker
 from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
 
-from pipeline.errors import UserError
+from pipeline.errors import OutOfReach, UserError
 from pipeline.executor import Item, Outcome, Result
 from pipeline.held import GPU
 
@@ -79,7 +79,7 @@ class Window(Generic[Item, Result]):
         """Yield the outcome of each item as it is known.
 
         Raises:
-            UserError: the scheduler, or the last worker, is gone for longer than the patience allows.
+            OutOfReach: the scheduler, or the last worker, is gone for longer than the patience allows.
         """
         try:
             self._look()
@@ -208,7 +208,7 @@ class Window(Generic[Item, Result]):
             self._seen_worker = time.monotonic()
         elif time.monotonic() - self._seen_worker > patience:
             kind = "GPU worker" if self._gpu_only else "worker"
-            raise UserError(
+            raise OutOfReach(
                 f"the Dask cluster {self._cluster.address} has had no {kind} for {patience:g} s: start one and run "
                 "the same command again, only what is missing is done. cluster.patience says how long to wait."
             )

@@ -1,0 +1,258 @@
+"""The deployments as they stand, on a Prefect server and a process worker of the test's own, on 127.0.0.1."""
+
+import json
+import os
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from prefect import flow
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+sys.path.insert(0, str(Path(__file__).parent / "pipeline"))
+from processes import Process, free_port, wait_until
+from small_country import make_country
+
+from flows import stages
+from pipeline.config import load_config
+from pipeline.errors import OutOfReach, UserError
+from pipeline.stage import StageResult
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
+ROOT = Path(__file__).parent.parent
+STAGES = ("ingest", "prepare", "train", "infer", "evaluate", "publish")
+
+
+class Service:
+    """A Prefect server with the project's deployments, and a worker for them."""
+
+    def __init__(self, folder):
+        self.folder, port = folder, free_port()
+        self.api = f"http://127.0.0.1:{port}/api"
+        self.environment = {
+            "PYTHONPATH": str(ROOT),
+            "PREFECT_HOME": str(folder / "home"),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_SERVER_API_HOST": "127.0.0.1",
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+            "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+        }
+        self.processes = []
+
+    def prefect(self, *arguments):
+        log = self.folder / f"{len(self.processes)}-{arguments[0]}.log"
+        process = Process([sys.executable, "-m", "prefect", *arguments], log, self.environment)
+        self.processes.append(process)
+        return process
+
+    def start(self):
+        server = self.prefect("server", "start")
+        wait_until(lambda: self._healthy(server), "the Prefect server")
+        for pool in ("cpu", "gpu"):
+            assert self.prefect("work-pool", "create", pool, "--type", "process").wait() == 0
+        deploy = self.prefect("--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
+        assert deploy.wait() == 0, deploy.output
+        self.worker = self.prefect("worker", "start", "--pool", "cpu", "--type", "process", "--limit", "1")
+
+    def _healthy(self, server):
+        assert server.alive, server.output
+        try:
+            return requests.get(f"{self.api}/health", timeout=2).ok
+        except requests.ConnectionError:
+            return False
+
+    def stop(self):
+        for process in reversed(self.processes):
+            process.kill()
+
+    def ask(self, path, items=None, **body):
+        answer = requests.post(f"{self.api}/{path}", json=items or body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def get(self, path):
+        answer = requests.get(f"{self.api}/{path}", timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def state(self, run):
+        return self.get(f"flow_runs/{run}")["state"]
+
+    def wait_for(self, run, *kinds, patience=180):
+        ends = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+        def there():
+            found = self.state(run)["type"]
+            assert found in kinds or found not in ends, (self.state(run), self.worker.output[-6000:])
+            return found in kinds
+
+        wait_until(there, f"a run that is {kinds}", patience)
+
+    def run(self, deployment, **parameters):
+        there = self.get(f"deployments/name/{deployment}")["id"]
+        return self.ask(f"deployments/{there}/create_flow_run", parameters=parameters)["id"]
+
+    def artifacts(self, run):
+        return {one["key"]: one for one in self.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    service = Service(tmp_path_factory.mktemp("prefect"))
+    here = Path.cwd()
+    os.chdir(ROOT)
+    try:
+        service.start()
+        yield service
+    finally:
+        os.chdir(here)
+        service.stop()
+
+
+@pytest.fixture(scope="module")
+def country(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("country") / "small"
+    make_country(folder)
+    (folder / "small.toml").write_text(
+        f'year = 2018\n[region]\nname = "small"\noutline = "{folder}/outline.geojson"\n'
+        f'[ingest]\ngranules = "{folder}/granules"\nshard = 16\nchunk = 8\n[reference]\npath = "{folder}/reference.tif"\n'
+        "[training]\niterations = 20\nwarm_up = 30\npretrain_epochs = 20\nbatch_size = 200\n"
+    )
+    return folder
+
+
+def given(country, out, **parameters):
+    small = {"config_file": str(country / "small.toml"), "out": str(out), "workers": 1}
+    return small | {"last_complete_year": False} | parameters
+
+
+def test_every_deployment_has_a_pool_a_form_that_checks_and_the_annual_one_a_schedule_in_january(service):
+    found = {f"{one['entrypoint']}": one for one in service.ask("deployments/filter")}
+    pools = {entrypoint.rpartition(":")[2]: one["work_pool_name"] for entrypoint, one in found.items()}
+    assert pools == {
+        "annual_map": "cpu", "backfill": "cpu", "download": "cpu", "ingest": "cpu", "train": "gpu", "infer": "gpu",
+        "evaluate": "cpu", "publish": "cpu",
+    }  # fmt: skip
+    annual = found["flows/annual.py:annual_map"]
+    (schedule,) = annual["schedules"]
+    assert schedule["schedule"]["cron"].split()[3] == "1"
+    for one in found.values():
+        assert one["global_concurrency_limit"]["limit"] == 1
+        assert one["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+        properties = one["parameter_openapi_schema"]["properties"]
+        assert all(about.get("description") for about in properties.values())
+    refused = requests.post(
+        f"{service.api}/deployments/{annual['id']}/create_flow_run", json={"parameters": {"year": 1800}}, timeout=30
+    )
+    assert refused.status_code == 409
+    assert "1800" in refused.text
+
+
+def test_a_scheduled_run_maps_the_year_and_shows_it(service, country, tmp_path):
+    deployment = service.get("deployments/name/annual_map/italy-annual")["id"]
+    soon = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
+    rule = f"DTSTART:{soon[:19].replace('-', '').replace(':', '')}Z\nRRULE:FREQ=YEARLY;COUNT=1"
+    schedule = {"schedule": {"rrule": rule, "timezone": "UTC"}, "active": True}
+    service.ask(
+        f"deployments/{deployment}/schedules", [{**schedule, "parameters": given(country, tmp_path / "out", year=2018)}]
+    )
+
+    def scheduled():
+        runs = service.ask(
+            "flow_runs/filter", deployments={"id": {"any_": [deployment]}}, sort="EXPECTED_START_TIME_ASC"
+        )
+        return [run for run in runs if run["auto_scheduled"] and run["parameters"].get("year") == 2018]
+
+    wait_until(scheduled, "a scheduled run")
+    run = scheduled()[0]["id"]
+    service.wait_for(run, "COMPLETED")
+    year = tmp_path / "out" / "small" / "2018"
+    assert json.loads((year / "run.json").read_text())["map"]
+    shown = service.artifacts(run)
+    assert {f"small-2018-{stage}" for stage in STAGES} <= set(shown)
+    assert all(shown[f"small-2018-{stage}"]["data"] == 100 for stage in ("ingest", "infer", "publish"))
+    table = json.loads(shown["small-2018-accuracy"]["data"])
+    accuracy = json.loads((year / "report" / "accuracy.json").read_text())
+    assert [[row["reference winter"], row["reference summer"]] for row in table] == accuracy["confusion"]
+    assert shown["small-2018-report"]["data"].endswith("/report/index.html)")
+    assert "127.0.0.1" in shown["small-2018-dask-dashboard"]["data"]
+    assert "data:image/png;base64," in shown["small-2018-map"]["data"]
+    logs = service.ask("logs/filter", logs={"flow_run_id": {"any_": [run]}}, limit=200)
+    assert any("labels by the date of their peak" in line["message"] for line in logs)
+    tasks = service.ask("task_runs/filter", flow_runs={"id": {"any_": [run]}})
+    assert sorted(one["name"] for one in tasks) == sorted(f"{stage} 2018" for stage in STAGES)
+
+
+def test_a_cancelled_run_ends_its_dask_workers_and_can_be_gone_on_with(service, country, tmp_path):
+    out = tmp_path / "out"
+    run = service.run("annual_map/italy-annual", **given(country, out, iterations=100_000))
+
+    def training():
+        tasks = service.ask("task_runs/filter", flow_runs={"id": {"any_": [run]}})
+        return any(one["name"] == "train 2018" and one["state"]["type"] == "RUNNING" for one in tasks)
+
+    wait_until(training, "the training to begin", 180)
+    (flow,) = [p for p in psutil.Process(service.worker._popen.pid).children() if "prefect" in " ".join(p.cmdline())]
+    started = [flow, *flow.children(recursive=True)]
+    assert len(started) > 2  # Dask's nanny and worker among them
+    service.ask(f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+    service.wait_for(run, "CANCELLED", patience=90)
+    gone, alive = psutil.wait_procs(started, 30)
+    assert not alive
+    assert not (out / "small" / "2018" / ".lock").exists()
+    again = service.run("annual_map/italy-annual", **given(country, out, iterations=20))
+    service.wait_for(again, "COMPLETED")
+
+
+def test_a_year_that_fails_stops_no_other_and_bad_input_is_not_tried_again(service, country, tmp_path):
+    parameters = given(country, tmp_path / "out", years=[2019, 2018, 2018])
+    del parameters["last_complete_year"]
+    run = service.run("backfill/italy-backfill", **parameters)
+    service.wait_for(run, "FAILED")
+    message = service.state(run)["message"]
+    assert message.startswith("1 of 2 years failed")
+    assert "\n  2019: ingest 2019: " in message
+    assert "\n  2018: " not in message
+    assert (tmp_path / "out" / "small" / "2018" / "run.json").exists()
+    tasks = service.ask("task_runs/filter", task_runs={"name": {"any_": ["ingest 2019"]}})
+    assert [one["run_count"] for one in tasks] == [1]
+
+
+def test_only_a_service_that_does_not_answer_makes_a_stage_be_tried_again(service, country, tmp_path, monkeypatch):
+    tried = []
+
+    def run_stage(name, config, executor, reporter):
+        tried.append(name)
+        if name == "ingest" and len(tried) < 3:
+            raise OutOfReach("the Dask scheduler is gone")
+        if name == "prepare":
+            raise UserError("the disk is full")
+        return StageResult(name, True, ())
+
+    monkeypatch.setattr(stages, "run_stage", run_stage)
+    monkeypatch.setattr(stages, "stage_task", stages.stage_task.with_options(retry_delay_seconds=0))
+    config = load_config(country / "small.toml", out=tmp_path / "out")
+    with temporary_settings({PREFECT_API_URL: service.api, PREFECT_HOME: tmp_path / "home"}):
+        state = flow(stages.do_stages, name="trial", persist_result=False)(
+            config, ["ingest", "prepare", "train"], "trial", return_state=True
+        )
+    assert tried == ["ingest", "ingest", "ingest", "prepare"]
+    assert state.is_failed()
+    assert state.message == "prepare 2018: the disk is full"
+
+
+def test_nothing_is_left_when_worker_and_server_are_asked_to_end(service):
+    worker = psutil.Process(service.worker._popen.pid)
+    os.kill(worker.pid, signal.SIGTERM)
+    assert service.worker.wait(60) in (0, -signal.SIGTERM, 1)
+    assert not psutil.pid_exists(worker.pid) or not worker.is_running()
