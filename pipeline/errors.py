@@ -9,6 +9,17 @@ class GranuleError(UserError):
     """One granule cannot be used; it is set aside and its date left as a gap in that tile."""
 
 
+class InUse(UserError):
+    """Another run holds a folder."""
+
+    def __init__(self, folder: str, holder: str) -> None:
+        self.folder, self.holder = folder, holder
+        super().__init__(
+            f"{folder} is in use by {holder}. Wait until it has ended, or end it; then run again. Another --out or "
+            "another year can be worked on at the same time."
+        )
+
+
 class OutOfReach(UserError):
     """A service that the run needs does not answer; the same run may succeed later."""
 

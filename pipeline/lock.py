@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Final, Protocol
 
-from pipeline.errors import UserError
+from pipeline.errors import InUse, UserError
 from pipeline.lease import Lease
 from pipeline.locations import Location, check_reachable
 from pipeline.lock_owner import Owner, describe
@@ -49,7 +49,8 @@ def hold(folder: Location, what: str, *, wait: bool = False) -> Iterator[None]:
         wait: until another run has ended, instead of being refused.
 
     Raises:
-        UserError: another run holds the folder, in this process or another; or the folder cannot be written.
+        InUse: another run holds the folder, in this process or another.
+        UserError: the folder cannot be written.
     """
     held = _held.get() or {}
     if str(folder) in held:
@@ -82,10 +83,7 @@ def _take(folder: Location, what: str, wait: bool) -> Hold:
         if not isinstance(taken, Owner):
             return taken
         if not wait:
-            raise UserError(
-                f"{folder} is in use by {taken}. Wait until it has ended, or end it; then run again. Another --out or "
-                "another year can be worked on at the same time."
-            )
+            raise InUse(str(folder), str(taken))
         if not told:
             _log.warning("%s is in use by %s: waiting until it has ended", folder, taken)
             told = True

@@ -14,8 +14,9 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 sys.path.insert(0, str(Path(__file__).parent / "pipeline"))
+from prefect_api import Api
 from processes import Process, free_port, wait_until
-from small_country import make_country
+from small_country import flow_country
 
 from flows import stages
 from pipeline.config import load_config
@@ -27,12 +28,12 @@ ROOT = Path(__file__).parent.parent
 STAGES = ("ingest", "prepare", "train", "infer", "evaluate", "publish")
 
 
-class Service:
+class Service(Api):
     """A Prefect server with the project's deployments, and a worker for them."""
 
     def __init__(self, folder):
         self.folder, port = folder, free_port()
-        self.api = f"http://127.0.0.1:{port}/api"
+        super().__init__(port)
         self.environment = {
             "PYTHONPATH": str(ROOT),
             "PREFECT_HOME": str(folder / "home"),
@@ -66,44 +67,11 @@ class Service:
 
     def _healthy(self, server):
         assert server.alive, server.output
-        try:
-            return requests.get(f"{self.api}/health", timeout=2).ok
-        except requests.ConnectionError:
-            return False
+        return self.healthy
 
     def stop(self):
         for process in reversed(self.processes):
             process.kill()
-
-    def ask(self, path, items=None, **body):
-        answer = requests.post(f"{self.api}/{path}", json=items or body, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
-
-    def get(self, path):
-        answer = requests.get(f"{self.api}/{path}", timeout=30)
-        answer.raise_for_status()
-        return answer.json()
-
-    def state(self, run):
-        return self.get(f"flow_runs/{run}")["state"]
-
-    def wait_for(self, run, *kinds, patience=180):
-        ends = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-        def there():
-            found = self.state(run)["type"]
-            assert found in kinds or found not in ends, (self.state(run), self.worker.output[-6000:])
-            return found in kinds
-
-        wait_until(there, f"a run that is {kinds}", patience)
-
-    def run(self, deployment, **parameters):
-        there = self.get(f"deployments/name/{deployment}")["id"]
-        return self.ask(f"deployments/{there}/create_flow_run", parameters=parameters)["id"]
-
-    def artifacts(self, run):
-        return {one["key"]: one for one in self.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})}
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +89,7 @@ def service(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def country(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("country") / "small"
-    make_country(folder)
-    (folder / "small.toml").write_text(
-        f'year = 2018\n[region]\nname = "small"\noutline = "{folder}/outline.geojson"\n'
-        f'[ingest]\ngranules = "{folder}/granules"\nshard = 16\nchunk = 8\n[reference]\npath = "{folder}/reference.tif"\n'
-        "[training]\niterations = 20\nwarm_up = 30\npretrain_epochs = 20\nbatch_size = 200\n"
-    )
-    return folder
+    return flow_country(tmp_path_factory.mktemp("country") / "small")
 
 
 def given(country, out, **parameters):
@@ -168,10 +129,8 @@ def test_a_scheduled_run_maps_the_year_and_shows_it(service, country, tmp_path):
     )
 
     def scheduled():
-        runs = service.ask(
-            "flow_runs/filter", deployments={"id": {"any_": [deployment]}}, sort="EXPECTED_START_TIME_ASC"
-        )
-        return [run for run in runs if run["auto_scheduled"] and run["parameters"].get("year") == 2018]
+        runs = service.scheduled("annual_map/italy-annual")
+        return [run for run in runs if run["parameters"].get("year") == 2018]
 
     wait_until(scheduled, "a scheduled run")
     run = scheduled()[0]["id"]
@@ -187,27 +146,20 @@ def test_a_scheduled_run_maps_the_year_and_shows_it(service, country, tmp_path):
     assert shown["small-2018-report"]["data"].endswith("/report/index.html)")
     assert "127.0.0.1" in shown["small-2018-dask-dashboard"]["data"]
     assert "data:image/png;base64," in shown["small-2018-map"]["data"]
-    logs = service.ask("logs/filter", logs={"flow_run_id": {"any_": [run]}}, limit=200)
-    assert any("labels by the date of their peak" in line["message"] for line in logs)
-    tasks = service.ask("task_runs/filter", flow_runs={"id": {"any_": [run]}})
-    assert sorted(one["name"] for one in tasks) == sorted(f"{stage} 2018" for stage in STAGES)
+    assert any("labels by the date of their peak" in message for message in service.messages(run))
+    assert sorted(service.tasks(run)) == sorted(f"{stage} 2018" for stage in STAGES)
 
 
 def test_a_cancelled_run_ends_its_dask_workers_and_can_be_gone_on_with(service, country, tmp_path):
     out = tmp_path / "out"
     run = service.run("annual_map/italy-annual", **given(country, out, iterations=100_000))
-
-    def training():
-        tasks = service.ask("task_runs/filter", flow_runs={"id": {"any_": [run]}})
-        return any(one["name"] == "train 2018" and one["state"]["type"] == "RUNNING" for one in tasks)
-
-    wait_until(training, "the training to begin", 180)
+    service.wait_for_task(run, "train 2018")
     (flow,) = [p for p in psutil.Process(service.worker._popen.pid).children() if "prefect" in " ".join(p.cmdline())]
     started = [flow, *flow.children(recursive=True)]
     assert len(started) > 2  # Dask's nanny and worker among them
     service.ask(f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
     service.wait_for(run, "CANCELLED", patience=90)
-    gone, alive = psutil.wait_procs(started, 30)
+    _gone, alive = psutil.wait_procs(started, 30)
     assert not alive
     assert not (out / "small" / "2018" / ".lock").exists()
     again = service.run("annual_map/italy-annual", **given(country, out, iterations=20))

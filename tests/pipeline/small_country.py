@@ -82,6 +82,18 @@ def write_reference(path: Path) -> None:
         file.write(codes, 1)
 
 
+def flow_country(folder: Path) -> Path:
+    """The small country with a configuration file beside it, `small.toml`, as flows are given one."""
+    make_country(folder)
+    (folder / "small.toml").write_text(
+        f'year = 2018\n[region]\nname = "small"\noutline = "{folder}/outline.geojson"\n'
+        f'[ingest]\ngranules = "{folder}/granules"\nshard = 16\nchunk = 8\n'
+        f'[reference]\npath = "{folder}/reference.tif"\n'
+        "[training]\niterations = 20\nwarm_up = 30\npretrain_epochs = 20\nbatch_size = 200\n"
+    )
+    return folder
+
+
 def small_config(country: Path, out: Path, **overrides: object) -> Config:
     """A configuration of the small country that trains in seconds."""
     settings: dict[str, object] = {

@@ -1,0 +1,132 @@
+"""One process that `sitscube serve` keeps going."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+_PR_SET_PDEATHSIG: Final = 1  # of Linux's prctl
+
+
+def _end_with_parent() -> None:
+    """Have Linux end the process when who started it is killed; elsewhere it would go on."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@dataclass
+class Part:
+    """A process in a group of its own, so that Ctrl-C reaches it in the order that its keeper decides.
+
+    Attributes:
+        name: of the part, and of its log file.
+        module: that Python runs.
+        arguments: of the module; no secret, for every user of the machine can read them.
+        environment: besides that of this process.
+        logs: folder of the log file, which begins anew with every service.
+        grace: seconds that it gets to end by itself.
+    """
+
+    name: str
+    module: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    logs: Path
+    grace: float = 15.0
+    starts: int = 0
+    _popen: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.logs / f"{self.name}.log"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._popen is not None and self._popen.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process, once it has been started."""
+        return None if self._popen is None else self._popen.pid
+
+    @property
+    def status(self) -> int | None:
+        """Exit status, negative for a signal; None while it runs."""
+        return None if self._popen is None else self._popen.poll()
+
+    def start(self) -> None:
+        """Start it, or start it again."""
+        with self.log.open("ab" if self.starts else "wb") as stream:
+            self._popen = subprocess.Popen(  # noqa: S603 - the command is made here
+                [sys.executable, "-m", self.module, *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **self.environment},
+                preexec_fn=_end_with_parent,
+            )
+        self.starts += 1
+
+    def run(self, patience: float) -> int | None:
+        """Start it and wait for its end: the exit status, or None where it was ended for taking too long."""
+        self.start()
+        try:
+            return self._popen.wait(patience) if self._popen else None
+        except subprocess.TimeoutExpired:
+            self.stop()
+            return None
+
+    def last_lines(self, n: int = 15) -> str:
+        """The end of what it has printed."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-n:])
+
+    def stop(self) -> None:
+        """End it and all that it has started: politely, then those below it, then by force."""
+        family = self._family()
+        for step, patience in ((_ask_leader, self.grace), (_ask_all, 20.0), (_kill_all, 10.0)):
+            step(family)
+            _gone, family = psutil.wait_procs(family, patience)
+            if not family:
+                break
+        if self._popen is not None:
+            self._popen.wait()
+
+    def _family(self) -> list[psutil.Process]:
+        """The process and all below it, itself first."""
+        if self._popen is None:
+            return []
+        try:
+            leader = psutil.Process(self._popen.pid)
+            return [leader, *leader.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+
+def _ask_leader(family: list[psutil.Process]) -> None:
+    _signal(family[:1], signal.SIGTERM)
+
+
+def _ask_all(family: list[psutil.Process]) -> None:
+    _signal(family, signal.SIGTERM)
+
+
+def _kill_all(family: list[psutil.Process]) -> None:
+    _signal(family, signal.SIGKILL)
+
+
+def _signal(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue

@@ -1,0 +1,191 @@
+"""`sitscube serve`: start every part in order, keep them going, and stop them in the opposite order."""
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import requests
+
+from flows.serving import orphans, parts
+from flows.serving.part import Part
+from flows.serving.parts import Layout, Ports
+from pipeline import lock
+from pipeline.cluster import HOST, gpus
+from pipeline.errors import InUse, UserError
+from pipeline.progress import Reporter
+
+START: Final = 120.0  # s that a part gets until it answers
+WATCH: Final = 1.0  # s between two looks at the parts
+MOST_STARTS: Final = 10  # of one part; one that dies again and again is no use
+
+
+def serve(folder: Path, prefect_file: Path, workers: int, ports: Ports, reporter: Reporter) -> None:
+    """Serve scheduled runs on this machine until Ctrl-C or SIGTERM; no process is left behind.
+
+    Starts the Prefect server (SQLite), the work pools cpu and gpu with a worker each, a Dask scheduler with CPU workers
+    and a worker for every GPU, and deploys the flows. A part that dies is started again.
+
+    Args:
+        folder: for the database, logs, and what Dask workers put aside; one service a folder.
+        prefect_file: the deployments.
+        workers: Dask workers without a GPU, of one thread each.
+        ports: that are listened on, on 127.0.0.1.
+        reporter: told what is started, where, and what has died.
+
+    Raises:
+        UserError: another service uses the folder or a port is taken; there are no deployments, or a part does not
+            start, or dies again and again.
+    """
+    layout = Layout(folder.absolute())
+    if not prefect_file.is_file():
+        raise UserError(
+            f"there are no deployments: {prefect_file} is missing. Run this from the repository's root, or name the "
+            "file with --prefect-file."
+        )
+    with _alone(layout.folder), _asked_to_end() as asked:
+        for port, option in ((ports.prefect, "--port"), (ports.scheduler, "--scheduler-port"),
+                             (ports.dashboard, "--dashboard-port")):  # fmt: skip
+            _check_free(port, option)
+        for place in (layout.logs, layout.prefect, layout.dask):
+            place.mkdir(parents=True, exist_ok=True)
+        orphans.adopt()
+        running: list[Part] = []
+        try:
+            _start(running, layout, prefect_file, workers, ports, reporter, asked)
+            _tell(ports, layout, reporter)
+            _keep_going(running, reporter, asked)
+        finally:
+            reporter.message("stopping: flows first, then Dask, then the Prefect server")
+            orphans.end(part.pid for part in running)
+            for part in reversed(running):
+                part.stop()
+
+
+def _start(
+    running: list[Part],
+    layout: Layout,
+    prefect_file: Path,
+    workers: int,
+    ports: Ports,
+    reporter: Reporter,
+    asked: threading.Event,
+) -> None:
+    """Start everything in order, and put into `running` what has to be stopped."""
+
+    def begin(part: Part) -> None:
+        if not asked.is_set():
+            running.append(part)
+            part.start()
+
+    n_gpus = gpus()
+    commands = parts.commands(ports, layout, prefect_file)
+    with reporter.track("start", 3 + len(commands)) as task:
+        server = parts.server(ports, layout)
+        begin(server)
+        _wait_for(server, lambda: _answers(f"http://{HOST}:{ports.prefect}/api/health"), asked)
+        task.advance(note=server.name)
+        scheduler, *dask_workers = parts.cluster(ports, layout, workers, n_gpus)
+        begin(scheduler)
+        _wait_for(scheduler, lambda: _answers(f"http://{HOST}:{ports.dashboard}/health"), asked)
+        for part in dask_workers:
+            begin(part)
+        task.advance(note="Dask")
+        for command in commands:
+            if not asked.is_set() and command.run(START) != 0:
+                raise UserError(f"{command.name} failed, see {command.log}:\n{command.last_lines()}")
+            task.advance(note=command.name)
+        for part in parts.flow_workers(ports, layout):
+            begin(part)
+        task.advance(note="Prefect workers")
+    reporter.message(f"{workers} Dask workers without a GPU, {n_gpus} with one")
+
+
+def _tell(ports: Ports, layout: Layout, reporter: Reporter) -> None:
+    reporter.message(f"Prefect:        http://{HOST}:{ports.prefect}")
+    reporter.message(f"Dask dashboard: http://{HOST}:{ports.dashboard}/status")
+    reporter.message(f"Dask scheduler: {parts.scheduler_address(ports)}")
+    reporter.message(f"logs:           {layout.logs}")
+    reporter.message(
+        "Ctrl-C stops everything; runs that are at work go on where they were when they are started again."
+    )
+
+
+def _keep_going(running: list[Part], reporter: Reporter, asked: threading.Event) -> None:
+    """Start again what dies, until asked to end.
+
+    Raises:
+        UserError: a part has died too often.
+    """
+    while not asked.wait(WATCH):
+        orphans.bury(part.pid for part in running)
+        for part in running:
+            if part.alive:
+                continue
+            if part.starts >= MOST_STARTS:
+                raise UserError(f"{part.name} has died {part.starts} times, see {part.log}:\n{part.last_lines()}")
+            reporter.message(f"{part.name} has ended (status {part.status}) and is started again")
+            part.start()
+
+
+def _wait_for(part: Part, ready: Callable[[], bool], asked: threading.Event) -> None:
+    """Wait until a part answers.
+
+    Raises:
+        UserError: it has ended, or does not answer in time.
+    """
+    until = time.monotonic() + START
+    while not asked.is_set() and not ready():
+        if not part.alive or time.monotonic() > until:
+            raise UserError(f"{part.name} does not start, see {part.log}:\n{part.last_lines()}")
+        asked.wait(0.2)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def _check_free(port: int, option: str) -> None:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise UserError(
+                f"port {port} of {HOST} is taken by another program: end it, or choose another with {option}."
+            ) from None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    try:
+        with lock.hold(folder, "sitscube serve"):
+            yield
+    except InUse as error:
+        if error.folder != str(folder):
+            raise
+        raise UserError(
+            f"a service is running already in {folder}: {error.holder}. Use that one, or end it; another --folder, "
+            "with other ports, can be served at the same time."
+        ) from None
+
+
+@contextmanager
+def _asked_to_end() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM and a closed terminal set, instead of interrupting what is being done."""
+    asked = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: asked.set()) for number in signals}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
