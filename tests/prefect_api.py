@@ -2,6 +2,8 @@
 
 import requests
 from processes import wait_until
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 ENDS = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -11,6 +13,9 @@ class Api:
 
     def __init__(self, port):
         self.api = f"http://127.0.0.1:{port}/api"
+        self.session = requests.Session()  # like Prefect's own clients, it asks a busy server again
+        busy = Retry(10, connect=0, status_forcelist=[503], allowed_methods=None, backoff_factor=0.2)
+        self.session.mount("http://", HTTPAdapter(max_retries=busy))
 
     @property
     def healthy(self):
@@ -20,12 +25,12 @@ class Api:
             return False
 
     def ask(self, path, items=None, **body):
-        answer = requests.post(f"{self.api}/{path}", json=items or body, timeout=30)
+        answer = self.session.post(f"{self.api}/{path}", json=items or body, timeout=30)
         answer.raise_for_status()
         return answer.json()
 
     def get(self, path):
-        answer = requests.get(f"{self.api}/{path}", timeout=30)
+        answer = self.session.get(f"{self.api}/{path}", timeout=30)
         answer.raise_for_status()
         return answer.json()
 

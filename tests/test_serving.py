@@ -1,4 +1,4 @@
-"""`sitscube serve` as a user starts it: a scheduled run, workers killed in the middle of another, and the end of it all."""
+"""`sitscube serve` as a user starts it: a scheduled run, workers killed in the middle of another, and its end."""
 
 import json
 import signal
@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "pipeline")]
+sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
 from prefect_api import Api
 from processes import Process, free_port, wait_until
 from small_country import flow_country
