@@ -61,7 +61,7 @@ class Api:
         def running():
             state = self.state(run)
             assert state["type"] not in ENDS, (state, self.messages(run))
-            return name in (found := self.tasks(run)) and found[name]["state"]["type"] == "RUNNING"
+            return self.tasks(run).get(name, {}).get("state_type") == "RUNNING"
 
         wait_until(running, f"{name} to begin", patience)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
+sys.path.insert(0, str(Path(__file__).parent / "pipeline"))
 from prefect_api import Api
 from processes import Process, free_port, wait_until
 from small_country import flow_country
 
+ROOT = Path(__file__).parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 DEPLOYMENTS = """\
 name: small
@@ -22,7 +22,7 @@ pull:
 deployments:
   - name: every-minute
     entrypoint: flows/annual.py:annual_map
-    work_pool: {{name: cpu}}
+    work_pool: {{name: cpu, job_variables: {{stream_output: false}}}}
     concurrency_limit: {{limit: 1, collision_strategy: CANCEL_NEW}}
     schedules: [{{cron: "* * * * *"}}]
     parameters: {{config_file: "{country}/small.toml", out: "{out}"}}
