@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import psutil
 
+PATIENCE: Final = 30.0  # s, after which those that were asked to end are made to
 _PR_SET_PDEATHSIG: Final = 1  # of Linux's prctl
 
 
@@ -91,12 +93,19 @@ class Part:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-n:])
 
     def stop(self) -> None:
-        """End it and all that it has started: politely, then those below it, then by force."""
+        """End it and all that it has started: first itself, then those that it waits for, at last by force."""
         family = self._family()
-        for step, patience in ((_ask_leader, self.grace), (_ask_all, 20.0), (_kill_all, 10.0)):
-            step(family)
-            _gone, family = psutil.wait_procs(family, patience)
-            if not family:
+        children = [one for one in family[1:] if _parent(one) == self.pid]
+        for whom, number, patience in (
+            (family[:1], signal.SIGTERM, self.grace),
+            # once more to itself would have a Prefect worker kill its flow, which then could not put things in order
+            (children, signal.SIGTERM, PATIENCE),
+            (family, signal.SIGKILL, PATIENCE),
+        ):
+            for process in whom:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+            if not psutil.wait_procs(family, patience)[1]:
                 break
         if self._popen is not None:
             self._popen.wait()
@@ -112,21 +121,8 @@ class Part:
             return []
 
 
-def _ask_leader(family: list[psutil.Process]) -> None:
-    _signal(family[:1], signal.SIGTERM)
-
-
-def _ask_all(family: list[psutil.Process]) -> None:
-    _signal(family, signal.SIGTERM)
-
-
-def _kill_all(family: list[psutil.Process]) -> None:
-    _signal(family, signal.SIGKILL)
-
-
-def _signal(processes: list[psutil.Process], number: int) -> None:
-    for process in processes:
-        try:
-            process.send_signal(number)
-        except psutil.NoSuchProcess:
-            continue
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None

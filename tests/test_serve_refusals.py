@@ -1,0 +1,61 @@
+import socket
+
+import pytest
+
+from flows.serving import serve
+from flows.serving.part import Part
+from flows.serving.parts import Layout, Ports, commands, environment, flow_workers, server
+from pipeline.errors import UserError
+from pipeline.progress import Silent
+
+
+@pytest.fixture
+def prefect_file(tmp_path):
+    path = tmp_path / "prefect.yaml"
+    path.write_text("deployments: []\n")
+    return path
+
+
+def test_without_deployments_nothing_is_started(tmp_path):
+    with pytest.raises(UserError, match="nowhere.yaml is missing.*--prefect-file"):
+        serve(tmp_path / "service", tmp_path / "nowhere.yaml", 1, Ports(), Silent())
+    assert not (tmp_path / "service").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("prefect", "--port"), ("scheduler", "--scheduler-port"), ("dashboard", "--dashboard-port")]
+)
+def test_a_port_that_is_taken_is_named_with_the_option_that_changes_it(tmp_path, prefect_file, name, option):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        free = {other: number for number, other in enumerate(("prefect", "scheduler", "dashboard"), 41_871)}
+        with pytest.raises(UserError, match=rf"port {port} of 127.0.0.1 is taken.*{option}\."):
+            serve(tmp_path / "service", prefect_file, 1, Ports(**(free | {name: port})), Silent())
+
+
+def test_a_password_reaches_the_parts_by_the_environment_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")
+    layout = Layout(tmp_path)
+    assert environment(Ports(), layout)["PREFECT_API_AUTH_STRING"] == "admin:secret"
+    parts = [server(Ports(), layout), *commands(Ports(), layout, tmp_path), *flow_workers(Ports(), layout)]
+    assert all("secret" not in argument for part in parts for argument in part.arguments)
+
+
+def test_a_part_ends_with_all_that_it_has_started(tmp_path):
+    program = tmp_path / "stubborn.py"
+    program.write_text(
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print(child.pid, flush=True)\n"
+        "child.wait()\n"
+    )
+    part = Part("stubborn", "stubborn", (), {"PYTHONPATH": str(tmp_path)}, tmp_path, grace=0.5)
+    part.start()
+    while not part.log.read_text().strip():
+        assert part.alive, part.log.read_text()
+    part.stop()
+    assert not part.alive
+    assert part.status == 0  # its child was asked to end, then it ended by itself
