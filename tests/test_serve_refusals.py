@@ -17,7 +17,7 @@ def prefect_file(tmp_path):
 
 
 def test_without_deployments_nothing_is_started(tmp_path):
-    with pytest.raises(UserError, match="nowhere.yaml is missing.*--prefect-file"):
+    with pytest.raises(UserError, match=r"nowhere\.yaml is missing.*--prefect-file"):
         serve(tmp_path / "service", tmp_path / "nowhere.yaml", 1, Ports(), Silent())
     assert not (tmp_path / "service").exists()
 
