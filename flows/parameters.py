@@ -1,15 +1,14 @@
 """Parameters that flows have in common: their types are what Prefect's form checks before a run begins."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from pipeline.config import FIRST_YEAR, Config, load_config
+from pipeline.config import Config, load_config
 from pipeline.errors import UserError
-
-LAST_YEAR: Final = 2100
+from pipeline.sections import FIRST_YEAR, LAST_YEAR
 
 Year = Annotated[int, Field(ge=FIRST_YEAR, le=LAST_YEAR)]
 Years = Annotated[list[Year], Field(min_length=1)]

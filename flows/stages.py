@@ -21,6 +21,8 @@ from pipeline.run import planned, run_stage
 
 RETRY_DELAYS: Final[list[float]] = [60, 300, 900]  # s; the stage goes on where it was, and does nothing twice
 
+DONE: Final = "done"  # what a stage says that had something to do
+
 
 def can_help(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether trying a stage again may end otherwise: only where a service did not answer."""
@@ -48,7 +50,7 @@ def stage_task(name: str, config: Config, executor: Executor) -> State[Any]:
         raise
     except (UserError, OSError) as error:
         return Failed(message=str(error))
-    return Completed(message="done" if result.fresh else "nothing to do", data=result.outputs)
+    return Completed(message=DONE if result.fresh else "nothing to do", data=result.outputs)
 
 
 def do_stages(config: Config, names: Sequence[str] | None, what: str) -> State[Any]:
@@ -69,13 +71,16 @@ def do_stages(config: Config, names: Sequence[str] | None, what: str) -> State[A
             open_executor(config.cluster) as (executor, dashboard),
         ):
             show_dashboard(config, dashboard, logger)
+            fresh = False
             for name in planned(config) if names is None else names:
                 state = stage_task(name, config, executor, return_state=True)
                 if not state.is_completed():
                     return Failed(message=f"{name} {config.year}: {state.message}")
+                fresh = fresh or state.message == DONE
                 for path in state.result():
                     logger.info("%s: %s", name, path)
-            return Completed(message=show_results(config, logger))
+            found = show_results(config, logger)
+            return Completed(message=found if fresh else f"nothing new; {found}")
     except UserError as error:
         return Failed(message=str(error))
 

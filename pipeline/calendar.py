@@ -8,6 +8,7 @@ import numpy as np
 CalendarName = Literal["eight-day", "ten-day", "monthly"]
 COMPOSITE_DAYS: Final = 8
 DAYS_OF_YEAR: Final = tuple(range(1, 362, COMPOSITE_DAYS))  # first days; the last composite runs into the next year
+COMMON_YEAR: Final = 2018  # its days stand for those of leap years, too: what is said of a period holds in every year
 _DEKADS_OF_MONTH: Final = 3
 _MONTHS: Final = 12
 
@@ -24,6 +25,17 @@ def composite_dates(year: int, calendar: CalendarName = "eight-day") -> np.ndarr
     else:
         days = [date(year, month, 1) for month in range(1, _MONTHS + 1)]
     return np.array(days, dtype="datetime64[D]")
+
+
+def period_end(day: date, calendar: CalendarName) -> date:
+    """Last day of the period that a day lies in; the year's last eight-day period runs into the next year."""
+    number, dates = period_of(day, calendar), composite_dates(day.year, calendar)
+    if calendar == "eight-day":
+        last = dates[number] + np.timedelta64(COMPOSITE_DAYS - 1)
+    else:
+        last = (dates[number + 1] if number + 1 < len(dates) else np.datetime64(f"{day.year + 1}-01-01")) - 1
+    end: date = last.item()
+    return end
 
 
 def period_of(day: date, calendar: CalendarName) -> int:

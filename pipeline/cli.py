@@ -14,10 +14,12 @@ from rich.console import Console
 
 from pipeline.change.command import change
 from pipeline.command_options import (
+    AsOf,
     File,
     Granules,
     GridName,
     Iterations,
+    ModelYear,
     Out,
     Outputs,
     Qc,
@@ -32,6 +34,7 @@ from pipeline.command_options import (
     WGen,
     Workers,
     Year,
+    day_of,
     listed,
 )
 from pipeline.comparison.command import compare
@@ -78,14 +81,16 @@ def run_all(
     year: Year = None, out: Out = None, config: File = None, granules: Granules = None, reference: ReferenceMap = None,
     regions: Regions = None, grid: GridName = None, qc: Qc = None, iterations: Iterations = None,
     sample_pixels: SamplePixels = None, target: TargetOf = None, tol: Tol = None, w_gen: WGen = None,
-    seed: Seed = None, outputs: Outputs = None, scheduler: Scheduler = None, workers: Workers = None,
+    seed: Seed = None, outputs: Outputs = None, as_of: AsOf = None, model_year: ModelYear = None,
+    scheduler: Scheduler = None, workers: Workers = None,
 ) -> None:  # fmt: skip
     """Do the whole year: every stage in sequence."""
     settings = load_config(
         config, year=year, out=out, seed=seed, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
         reference__path=reference, evaluation__regions=regions, training__iterations=iterations,
         training__sample_pixels=sample_pixels, training__target=target, training__tol=tol, training__w_gen=w_gen,
-        inference__outputs=listed(outputs), cluster__scheduler=scheduler, cluster__workers=workers,
+        inference__outputs=listed(outputs), ingest__as_of=day_of(as_of), inference__model_year=model_year,
+        cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     _work(settings, None)
 
@@ -117,12 +122,12 @@ def download(
 @app.command()
 def ingest(
     year: Year = None, out: Out = None, config: File = None, granules: Granules = None, grid: GridName = None,
-    qc: Qc = None, scheduler: Scheduler = None, workers: Workers = None,
+    qc: Qc = None, as_of: AsOf = None, scheduler: Scheduler = None, workers: Workers = None,
 ) -> None:  # fmt: skip
     """Average granules or rasters onto the grid: cube.zarr."""
     settings = load_config(
         config, year=year, out=out, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
-        cluster__scheduler=scheduler, cluster__workers=workers,
+        ingest__as_of=day_of(as_of), cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     _work(settings, ["ingest"])
 
@@ -156,12 +161,12 @@ def train(
 
 @app.command()
 def infer(
-    year: Year = None, out: Out = None, config: File = None, outputs: Outputs = None, scheduler: Scheduler = None,
-    workers: Workers = None,
+    year: Year = None, out: Out = None, config: File = None, outputs: Outputs = None, model_year: ModelYear = None,
+    scheduler: Scheduler = None, workers: Workers = None,
 ) -> None:  # fmt: skip
     """Label every mapped cell and fill its gaps: map.zarr."""
     settings = load_config(
-        config, year=year, out=out, inference__outputs=listed(outputs),
+        config, year=year, out=out, inference__outputs=listed(outputs), inference__model_year=model_year,
         cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     _work(settings, ["infer"])
@@ -181,9 +186,9 @@ def evaluate(
 
 
 @app.command()
-def publish(year: Year = None, out: Out = None, config: File = None) -> None:
+def publish(year: Year = None, out: Out = None, config: File = None, model_year: ModelYear = None) -> None:
     """Add the year to clusters.zarr, draw the map, write the report."""
-    _work(load_config(config, year=year, out=out), ["publish"])
+    _work(load_config(config, year=year, out=out, inference__model_year=model_year), ["publish"])
 
 
 app.command()(compare)

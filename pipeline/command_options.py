@@ -1,5 +1,6 @@
 """Options that several commands have, and what is made of their texts."""
 
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -25,12 +26,21 @@ SamplePixels = Annotated[int | None, typer.Option(help="Pixels drawn for trainin
 WGen = Annotated[float | None, typer.Option("--w-gen", help="Weight of the adversarial loss; 0: no discriminator.")]
 TargetOf = Annotated[str | None, typer.Option("--target", help="Cluster sizes of the target over: sample or all.")]
 Tol = Annotated[float | None, typer.Option(help="Training ends when fewer labels change than this share.")]
+AsOf = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Of a running year: later composites are not missing.")
+]
+ModelYear = Annotated[int | None, typer.Option(help="Map with the trained model of that year instead of training one.")]
 Seed = Annotated[int | None, typer.Option(help="Of sampling and training.")]
 Scheduler = Annotated[str | None, typer.Option(help="local, or the address of a Dask scheduler; default: in process.")]
 Workers = Annotated[int | None, typer.Option(help="Workers of the local cluster.")]
 Outputs = Annotated[
     str | None, typer.Option(help="Arrays of map.zarr to write, such as label,confidence; default: all four.")
 ]
+
+
+def day_of(moment: datetime | None) -> date | None:
+    """The day of an option, which the command line gives as a moment."""
+    return None if moment is None else moment.date()
 
 
 def listed(text: str | None) -> list[str] | None:

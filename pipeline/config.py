@@ -11,8 +11,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pipeline.errors import UserError
 from pipeline.locations import AnyLocation, Location
 from pipeline.sections import (
+    FIRST_YEAR,
     ITALY,
     ITALY_BELTS,
+    LAST_YEAR,
     AbsolutePath,
     Cluster,
     Download,
@@ -28,7 +30,6 @@ from pipeline.sections import (
 )
 
 ENVIRONMENT: Final = "SITSCUBE_"
-FIRST_YEAR: Final = 1981  # of the AVHRR record, the oldest of its kind
 
 
 class Config(BaseSettings):
@@ -38,7 +39,7 @@ class Config(BaseSettings):
         frozen=True, extra="forbid", env_prefix=ENVIRONMENT, env_nested_delimiter="__", validate_default=True
     )
 
-    year: int = Field(2018, ge=FIRST_YEAR, le=2100)
+    year: int = Field(2018, ge=FIRST_YEAR, le=LAST_YEAR)
     out: AnyLocation = Field(Path("out"), description="folder or URL (s3://bucket/prefix) of all outputs")
     local: AbsolutePath | None = Field(
         None,
@@ -153,8 +154,13 @@ class Config(BaseSettings):
 
     @property
     def model(self) -> Location:
-        """Folder of the year's trained model."""
-        return self.year_folder / "model"
+        """Folder of the trained model that maps the year."""
+        return self.region_folder / str(self.inference.model_year or self.year) / "model"
+
+    @property
+    def trains(self) -> bool:
+        """Whether the year is mapped with a model of its own, and not with that of another year."""
+        return self.inference.model_year in (None, self.year)
 
     @property
     def report(self) -> Location:

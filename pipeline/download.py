@@ -9,13 +9,14 @@ from threading import Event
 from typing import Final
 
 from pipeline.arrival import Arrivals, Check, Stopped, scratch_folder, verify
-from pipeline.calendar import DAYS_OF_YEAR
+from pipeline.calendar import DAYS_OF_YEAR, composite_dates
 from pipeline.config import Config
 from pipeline.errors import GranuleError, OutOfReach, UserError
 from pipeline.executor import Executor
 from pipeline.grid import read_outline
 from pipeline.progress import Reporter, Silent, Task
 from pipeline.retry import Transient, patiently
+from pipeline.running_year import AsOf
 from pipeline.sources.archive import Archive, NotServed, Remote, Unavailable
 from pipeline.sources.choice import open_source
 from pipeline.sources.sinusoidal import Tile
@@ -76,7 +77,7 @@ def download(
     sleep = sleep or stop.wait
     tiles = tiles_touching(read_outline(config.region.outline))
     listed = _ask_catalogue(config, archive, tiles, sleep, reporter)
-    missing = [f"A{config.year}{day:03d} {tile}" for day in DAYS_OF_YEAR for tile in tiles if (day, tile) not in listed]
+    missing = _missing(config, listed, tiles)
     _report_missing(config, listed, missing, tiles, reporter)
     folder, wanted = config.granules, [listed[key] for key in sorted(listed)]
     check = check or open_source(config).check
@@ -127,6 +128,15 @@ def _ask_catalogue(
             listed |= newest(answer, product, version, config.year, tile)
             task.advance(note=str(tile))
     return listed
+
+
+def _missing(config: Config, listed: dict[Key, Remote], tiles: Sequence[Tile]) -> list[str]:
+    """Granules that the catalogue should have: of a running year, those that are due."""
+    days = dict(zip(DAYS_OF_YEAR, composite_dates(config.year).tolist(), strict=True))
+    newest = max((days[day] for day, _ in listed), default=None)
+    awaited = AsOf(config.ingest.as_of, "eight-day").awaited(days.values(), newest)
+    due = (number for number, first in days.items() if first not in awaited)
+    return [f"A{config.year}{day:03d} {tile}" for day in due for tile in tiles if (day, tile) not in listed]
 
 
 def _report_missing(

@@ -1,5 +1,6 @@
 """Infer: every mapped cell gets its label, confidence and filled series, shard by shard, into `map.zarr`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -25,6 +26,7 @@ from pipeline.locations import Location
 from pipeline.map_layers import map_layers, maps_crops
 from pipeline.memory import batch_pixels, check_tasks, infer_bytes, work_of
 from pipeline.model_files import local_copy
+from pipeline.objects import location_of
 from pipeline.prepare import count_cells
 from pipeline.progress import Reporter, Silent
 from pipeline.series import mapped_numbers
@@ -52,7 +54,7 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     grid, channels = layout.read_grid(cube), read_channels(cube)
     digest = model_digest(config.model)
     labels = names_of(fitting_model(config.model, cube), crops=maps_crops(cube))
-    mark = infer_mark(cube, digest)
+    mark, method = infer_mark(cube, digest), infer_method(cube, labels, digest)
     path = config.map
     arrays = map_layers(labels, channels, config.inference.outputs)
     names = [array.name for array in arrays]
@@ -62,15 +64,15 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     cells, where = count_cells(cube, "mask"), executor.describe()
     work = work_of(grid, channels, layout.array(cube, "time").shape[0], cells, config.inference.outputs)
     check_tasks(STAGE, infer_bytes, work, grid.chunk, where)
-    stores.begin(path, STAGE, mark, grid, arrays, axes=_axes(cube), about=_about(config, cube, digest))
+    stores.begin(path, STAGE, mark, grid, arrays, axes=_axes(cube), about=_about(config, cube, digest), method=method)
     stores.match_layers(path, STAGE, grid, arrays)
-    shards = stores.shards_to_do(path, STAGE, mark, names, grid)
+    shards = stores.shards_to_do(path, STAGE, shard_marks(cube, method, grid.shards), names, grid)
     check_room(path, arrays, work.n_dates, grid, cells, shards)
     key = f"model-{digest}"
     task = InferTask(
-        config.cube, path, mark, arrays, key, config.inference.batch_pixels, overlap=where["gpu_workers"] > 0
+        config.cube, path, mark, method, arrays, key, config.inference.batch_pixels, overlap=where["gpu_workers"] > 0
     )
-    with executor.hold(key, partial(load_model, config.model)):
+    with executor.hold(key, partial(_load_same, config.model, digest)):
         pixels = sum(cells[shard] for shard in shards)
         labelled = sum(run_shards(executor, task, shards, STAGE, reporter, pixels=pixels, gpu=True))
     stores.finish(stores.open_to_write(path), STAGE, mark)
@@ -82,18 +84,33 @@ def infer_mark(cube: zarr.Group, digest: str) -> str:
     return fingerprint(STAGE, VERSION, stores.stage_fingerprint(cube, "prepare"), digest)
 
 
+def infer_method(cube: zarr.Group, labels: Sequence[str], digest: str) -> str:
+    """Fingerprint of all that a map depends on but the observations: grid, channels, names of the labels, model."""
+    return fingerprint(STAGE, VERSION, stores.stage_method(cube, "ingest"), labels, digest)
+
+
+def shard_marks(cube: zarr.Group, method: str, shards: Sequence[Shard]) -> dict[Shard, str]:
+    """Fingerprints of what the map holds in single shards: of the method, and of the prepared cube in each."""
+    made_from = stores.stage_fingerprint(cube, "prepare")
+    return stores.marks_after(location_of(cube), "prepare", made_from, method, shards)
+
+
 def _axes(cube: zarr.Group) -> list[layout.Axis]:
     return [layout.time_axis(layout.read_dates(cube))]
 
 
 def _about(config: Config, cube: zarr.Group, digest: str) -> dict[str, Any]:
     about = layout.attributes(cube)
+    newest = about.get("newest_composite", "")  # cubes of earlier versions do not say
+    so_far = f", composites to {newest}" if about.get("awaited_composites") else ""
     return {
-        "title": f"{'seasons of' if maps_crops(cube) else 'clusters of'} {config.region.name}, {config.year}",
+        "title": f"{'seasons of' if maps_crops(cube) else 'clusters of'} {config.region.name}, {config.year}{so_far}",
         "source": about["source"],
         "simulated": about["simulated"],
         "channels": about["channels"],
         "model": digest,
+        "model_year": config.inference.model_year or config.year,
+        "newest_composite": newest,
     }
 
 
@@ -108,7 +125,8 @@ def fitting_model(folder: Location, cube: zarr.Group) -> JointClustering:
             return JointClustering.load(copy, device="cpu", expect=expected_of_model(cube))
     except (ValueError, OSError) as error:
         raise UserError(
-            f"the model in {folder} cannot be used on {cube.store_path}: {error} `sitscube train` makes one that fits."
+            f"the model in {folder} cannot be used on {cube.store_path}: {error} `sitscube train` makes one that fits, "
+            "and without inference.model_year it is the year's own."
         ) from None
 
 
@@ -131,13 +149,22 @@ def load_model(folder: Location, device: str = "cpu") -> JointClustering:
         raise UserError(f"the model in {folder} cannot be used: {error}. Run `sitscube train` again.") from None
 
 
+def _load_same(folder: Location, digest: str, device: str) -> JointClustering:
+    """The model that inference has begun with: that of another year may be trained anew meanwhile."""
+    model = load_model(folder, device)
+    if model_digest(folder) != digest:
+        raise UserError(f"the model in {folder} has been replaced since inference began: run `sitscube infer` again.")
+    return model
+
+
 @dataclass(frozen=True)
 class InferTask:
     """The work on one shard: read, label and fill, write. Called with the shard, it gives the number of its cells."""
 
     cube: Location
     target: Location
-    mark: str
+    mark: str  # with which the stage was begun
+    method: str  # of `infer_method`
     arrays: tuple[layout.Layer, ...]
     key: str  # under which the model is held
     batch: int | None
@@ -147,10 +174,11 @@ class InferTask:
         """Write one shard of every output; of a shard without mapped cells nothing but the mask is read."""
         source = stores.open_to_read(self.cube)
         grid, channels = layout.read_grid(source), read_channels(source)
+        own = shard_marks(source, self.method, [shard])[shard]
         numbers, mask = mapped_numbers(source, grid.window(shard), channels)
         n_dates, cells = numbers[channels[0].name].shape[0], np.flatnonzero(mask)
         if len(cells) == 0:
-            self._write(shard, grid, n_dates, mask.shape, cells, {})
+            self._write(shard, own, grid, n_dates, mask.shape, cells, {})
             return 0
         with in_turn(overlap=self.overlap) as turn_to_write:
             model = held.get(self.key)
@@ -158,20 +186,24 @@ class InferTask:
             found = label_series(model, numbers, channels, self.batch or batch_pixels(model), wanted)
             del numbers  # the outputs take memory enough
             turn_to_write()
-            self._write(shard, grid, n_dates, mask.shape, cells, found)
+            self._write(shard, own, grid, n_dates, mask.shape, cells, found)
         count_pixels(len(cells))
         return len(cells)
 
     def _write(
         self,
         shard: Shard,
+        own: str,
         grid: Grid,
         n_dates: int,
         shape: tuple[int, ...],
         cells: np.ndarray,
         found: dict[str, np.ndarray],
     ) -> None:
-        """Write the outputs: `found` (..., n) in the cells, whose numbers count along the rows, missing elsewhere."""
+        """Write the outputs: `found` (..., n) in the cells, whose numbers count along the rows, missing elsewhere.
+
+        `own` is the fingerprint of the shard's content.
+        """
         with stores.writing(self.target, STAGE, self.mark) as group:
             stores.discard_record(group, STAGE, shard)
             buffers: dict[tuple[object, ...], np.ndarray] = {}  # the next array has values in the same cells
@@ -181,7 +213,7 @@ class InferTask:
                 if array.name in found:
                     put_cells(data, cells, found.pop(array.name))
                 stores.write_shard(group, array.name, grid, shard, data)
-            stores.write_record(group, STAGE, shard, {"mark": self.mark, "cells": len(cells)})
+            stores.write_record(group, STAGE, shard, {"mark": own, "cells": len(cells)})
 
 
 def put_cells(data: np.ndarray, cells: np.ndarray, values: np.ndarray) -> None:

@@ -25,6 +25,7 @@ from pipeline.grid import Grid, make_grid, read_outline
 from pipeline.locations import Location
 from pipeline.memory import check_tasks, ingest_bytes, work_of
 from pipeline.progress import Reporter, Silent
+from pipeline.running_year import AsOf
 from pipeline.sources.choice import open_source
 from pipeline.sources.quality import ACCEPTED, OBSERVED
 from pipeline.sources.source import Source
@@ -70,7 +71,7 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
         about=_about(config, source, stock),
         method=method.mark,
     )
-    without = partial(set_aside, source=source, folder=config.observations, outline=outline)
+    without = partial(set_aside, source=source, folder=config.observations, outline=outline, as_of=_as_of(config))
     stock = _work_off(stock, method, mark, grid, without, executor, reporter)
     _refuse_too_few(stock, config)
     counts: Counter[str] = Counter()
@@ -107,11 +108,15 @@ def take_in(config: Config, executor: Executor, reporter: Reporter) -> Intake:
     method = _method(config, source, grid)
     known = stores.find(config.cube)
     undecodable = layout.attributes(known).get(_UNDECODABLE, {}) if known is not None else {}
-    stock = take_stock(source, config.observations, outline, undecodable, executor, reporter)
+    stock = take_stock(source, config.observations, outline, undecodable, executor, reporter, _as_of(config))
     _refuse_too_few(stock, config)
     _refuse_elsewhere(stock, grid, config)
     mark = fingerprint(method.mark, stock.inputs(stock.scenes))
     return Intake(outline, grid, source, method, stock, known, mark)
+
+
+def _as_of(config: Config) -> AsOf:
+    return AsOf(config.ingest.as_of, config.ingest.calendar)
 
 
 def strips_left(intake: Intake) -> list[Strip]:
@@ -138,7 +143,7 @@ def _refuse_too_large(intake: Intake, executor: Executor, path: Location) -> Non
 
 
 def _refuse_too_few(stock: Stock, config: Config) -> None:
-    way_out = "Fetch them again."
+    way_out = "Fetch them again, or give the day with --as-of if the year is still running."
     if config.raster.folder is not None:
         way_out = f"Check raster.files and ingest.calendar ({config.ingest.calendar})."
     refuse_too_few(stock, config.observations, config.ingest.max_missing_share, way_out)
@@ -218,6 +223,8 @@ def _found(stock: Stock) -> dict[str, Any]:
         "granules": len(stock.scenes),
         "bad_granules": dict(stock.bad),
         "missing_granules": list(stock.missing),
+        "newest_composite": stock.newest,
+        "awaited_composites": [day.isoformat() for day in stock.awaited],
     }
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from pipeline.calendar import CalendarName, composite_dates
+from pipeline.calendar import COMMON_YEAR, CalendarName, composite_dates
 
 if TYPE_CHECKING:  # names are read where no network is needed
     from model import JointClustering
@@ -13,7 +13,6 @@ SEASON_NAMES: Final = ("winter", "summer")  # of two clusters of crops, ordered 
 APART: Final = 48  # days between two peaks below which winter and summer are no good names for them
 # of strftime they would depend on the locale
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_COMMON_YEAR: Final = 2018  # a leap year's composites begin a day earlier: names are the same in every year
 
 
 def names_of(estimator: "JointClustering", *, crops: bool) -> tuple[str, ...]:
@@ -50,7 +49,7 @@ def unnamed(n_clusters: int) -> tuple[str, ...]:
 
 def day_in_words(composite: int, calendar: CalendarName) -> str:
     """First day of a composite of a common year, such as 18 May."""
-    day = composite_dates(_COMMON_YEAR, calendar)[composite].item()
+    day = composite_dates(COMMON_YEAR, calendar)[composite].item()
     return f"{day.day} {_MONTHS[day.month - 1]}"
 
 
@@ -61,5 +60,5 @@ def in_words(name: str) -> str:
 
 def days_apart(peaks: Sequence[int], calendar: CalendarName) -> int:
     """Days between the first and the last of the peaks."""
-    dates = composite_dates(_COMMON_YEAR, calendar)
+    dates = composite_dates(COMMON_YEAR, calendar)
     return int((dates[max(peaks)] - dates[min(peaks)]).astype(int))

@@ -143,6 +143,12 @@ def create_layer(group: zarr.Group, grid: Grid, layer: Layer) -> None:
     )
 
 
+def fits(array: zarr.Array, layer: Layer) -> bool:
+    """Whether an array says of itself what `create_layer` would have written."""
+    about = {"_FillValue": layer.fill, "grid_mapping": _CRS_NAME, **layer.attributes}
+    return array.dtype == np.dtype(layer.dtype) and array.fill_value == layer.fill and attributes(array) == about
+
+
 def read_grid(group: zarr.Group) -> Grid:
     """The grid that a store was written on."""
     about = attributes(group)

@@ -29,6 +29,11 @@ def stage_fingerprint_at(path: Location, stage: str) -> str | None:
     return None if group is None else stage_fingerprint(group, stage)
 
 
+def stage_method(group: zarr.Group, stage: str) -> str | None:
+    """Fingerprint of a stage without its inputs, or None where it has none."""
+    return stages_of(group).get(stage, {}).get("method") or None
+
+
 def stages_of(group: zarr.Group) -> dict[str, dict[str, Any]]:
     """By stage: its fingerprint, whether it is complete, and its method where it has one."""
     return dict(attributes(group).get("stages", {}))

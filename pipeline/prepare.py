@@ -1,7 +1,8 @@
 """Prepare: how each cell was observed through the year, its mean, and which cells are mapped and trained on."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import zarr
@@ -105,6 +106,7 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
     else:
         reference_mark = None
     mark = prepare_mark(config, group, cropland, reference_mark)
+    method = prepare_method(config, cropland, reference_mark)
     if not stores.is_finished(group, STAGE, mark):
         fresh = True
         channels, n_dates = read_channels(group), layout.array(group, "time").shape[0]
@@ -112,8 +114,9 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
         size = work_of(grid, channels, n_dates, cells)
         check_tasks(STAGE, prepare_bytes, size, grid.chunk, executor.describe())
         group = stores.begin_layers(path, STAGE, mark, grid, arrays)
-        work = partial(prepare_shard, config=config, cropland=cropland, mark=mark)
-        shards = stores.shards_to_do(path, STAGE, mark, [layer.name for layer in arrays], grid)
+        work = partial(prepare_shard, config=config, cropland=cropland, mark=mark, method=method)
+        marks = shard_marks(group, method, grid.shards)
+        shards = stores.shards_to_do(path, STAGE, marks, [layer.name for layer in arrays], grid)
         check_room(path, arrays, n_dates, grid, cells, shards)
         for _ in run_shards(executor, work, shards, STAGE, reporter):
             pass
@@ -121,7 +124,7 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
     else:
         fresh = False
     mapped, trained = (sum(count_cells(group, name).values()) for name in ("mask", "train_mask"))
-    if trained == 0:
+    if (trained if config.trains else mapped) == 0:
         raise UserError(
             f"{path}: no cell is left to {'train on' if mapped else 'map'} (cropland by {cropland}). Check that the "
             "region, the observations and the reference map overlap, and the settings under [preparation]."
@@ -133,10 +136,25 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
 
 def prepare_mark(config: Config, cube: zarr.Group, cropland: str, reference_mark: str | None) -> str:
     """Fingerprint of what prepare adds to an ingested cube; with that of the reduced map where it decides."""
+    made_from = stores.stage_fingerprint(cube, "ingest")
+    return fingerprint(STAGE, VERSION, made_from, *_rules(config, cropland, reference_mark))
+
+
+def prepare_method(config: Config, cropland: str, reference_mark: str | None) -> str:
+    """The same without the observations."""
+    return fingerprint(STAGE, VERSION, *_rules(config, cropland, reference_mark))
+
+
+def shard_marks(cube: zarr.Group, method: str, shards: Sequence[Shard]) -> dict[Shard, str]:
+    """Fingerprints of what prepare adds to single shards: of the method, and of the observations in each."""
+    made_from = stores.stage_fingerprint(cube, "ingest")
+    return stores.marks_after(location_of(cube), "ingest", made_from, method, shards)
+
+
+def _rules(config: Config, cropland: str, reference_mark: str | None) -> tuple[Any, ...]:
     outline = content_digest(config.region.outline)
     rules = config.preparation.model_dump(exclude={"cropland"})
-    made_from = stores.stage_fingerprint(cube, "ingest")
-    return fingerprint(STAGE, VERSION, made_from, outline, cropland, reference_mark, rules)
+    return outline, cropland, reference_mark, rules
 
 
 def choose_cropland(config: Config, cube: zarr.Group) -> str:
@@ -187,7 +205,7 @@ def longest_gaps(observed: np.ndarray) -> np.ndarray:
     return longest
 
 
-def prepare_shard(shard: Shard, *, config: Config, cropland: str, mark: str) -> None:
+def prepare_shard(shard: Shard, *, config: Config, cropland: str, mark: str, method: str) -> None:
     """The work on one shard.
 
     Args:
@@ -195,8 +213,10 @@ def prepare_shard(shard: Shard, *, config: Config, cropland: str, mark: str) -> 
         config: of the run.
         cropland: what decides which cells are mapped, of `choose_cropland`.
         mark: fingerprint with which the stage was begun.
+        method: of `prepare_method`.
     """
     group = stores.open_to_read(config.cube)
+    own = shard_marks(group, method, [shard])[shard]
     grid = layout.read_grid(group)
     window = grid.window(shard)
     out, observed = {}, None
@@ -230,7 +250,7 @@ def prepare_shard(shard: Shard, *, config: Config, cropland: str, mark: str) -> 
         for name, data in out.items():
             stores.write_shard(group, name, grid, shard, data)
         cells = {"mask": int(mapped.sum()), "train_mask": int(trained.sum())}
-        stores.write_record(group, STAGE, shard, {"mark": mark, "cells": cells})
+        stores.write_record(group, STAGE, shard, {"mark": own, "cells": cells})
     count_pixels(n.size)
 
 

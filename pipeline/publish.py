@@ -26,6 +26,9 @@ VERSION: Final = 3
 def publish(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
     """Add the year to `clusters.zarr`, write the report and the products, and commit the run in `run.json`.
 
+    A year that is still running has its report and its products, but joins neither the cluster cube nor the Collection:
+    they hold what is final, and would change under their readers every few days.
+
     Products are COGs of label and confidence with a style for QGIS, and a STAC Item that the region's Collection links.
 
     Args:
@@ -43,18 +46,23 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
     accuracy, comparison = read_accuracy(config), comparison_section(config)
     mark = publish_mark(config, map_mark, accuracy, comparison)
     outputs, pictures = _outputs(config), _pictures(config)
-    if is_written(config, mark) and clusters.published(config).get(config.year) == map_mark:
+    whole = is_whole(config)
+    if whole:
+        clusters.published(config)  # ends what a killed run has left half done
+    if is_published(config, mark, map_mark):
         return StageResult(STAGE, False, outputs)
     with reporter.track(STAGE, 5) as task:
-        clusters.add_year(config, map_mark)
+        if whole:
+            clusters.add_year(config, map_mark)
         task.advance(note="cluster cube")
-        change = change_section(config, executor)
+        change = change_section(config, executor) if whole else None
         task.advance(note="change")
         page = report.make(config, accuracy, comparison, change)
         task.advance(note="report")
         try:
             products.write_products(config, map_mark)
-            products.write_collection(config)
+            if whole:
+                products.write_collection(config)
             task.advance(note="products")
             for name, png in page.pictures.items():
                 write_bytes(config.report / f"{name}.png", png)
@@ -75,9 +83,20 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
     return StageResult(STAGE, True, outputs)
 
 
+def is_whole(config: Config) -> bool:
+    """Whether all composites of the year are there, or will never be."""
+    return not layout.attributes(stores.open_to_read(config.cube)).get("awaited_composites")
+
+
+def is_published(config: Config, mark: str, map_mark: str) -> bool:
+    """Whether nothing is left to do for `publish`; its fingerprint, and that of the map, are given."""
+    joined = not is_whole(config) or clusters.maps_of(config.clusters).get(config.year) == map_mark
+    return joined and is_written(config, mark)
+
+
 def publish_mark(config: Config, map_mark: str, accuracy: dict[str, Any] | None, comparison: str | None) -> str:
     """Fingerprint of what is published: of the map, its accuracy, and what else the report tells."""
-    change = section_mark(config, map_mark)
+    change = section_mark(config, map_mark) if is_whole(config) else None
     return fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config), comparison, change)
 
 
@@ -87,13 +106,19 @@ def is_written(config: Config, mark: str | None = None) -> bool:
     if result is None:
         return False
     there = all(path.exists() for path in (*_outputs(config), *_pictures(config)))
-    return there and products.are_there(config, result) and bool(run) and mark in (None, run.get("fingerprint"))
+    return (
+        there
+        and products.are_there(config, result, linked=is_whole(config))
+        and bool(run)
+        and mark in (None, run.get("fingerprint"))
+    )
 
 
 def _outputs(config: Config) -> tuple[Location, ...]:
     """What is always written; last the record that commits the run."""
     report, record = config.report, config.year_folder / "run.json"
-    return report / "index.html", report / "map.png", config.clusters, record
+    shared = (config.clusters,) if is_whole(config) else ()
+    return report / "index.html", report / "map.png", *shared, record
 
 
 def _pictures(config: Config) -> list[Location]:
@@ -110,7 +135,7 @@ def _described(config: Config) -> dict[str, Any]:
         "out": True,
         "local": True,
         "region": {"outline"},
-        "ingest": {"granules"},
+        "ingest": {"granules", "as_of"},
         "reference": {"path"},
     }
     paths |= {"raster": {"folder"}, "download": True, "inference": {"batch_pixels"}, "evaluation": {"regions"}}
@@ -120,7 +145,8 @@ def _described(config: Config) -> dict[str, Any]:
 def _set_aside(config: Config) -> list[Any]:
     """What the report says of files that were not used: it may change where no number of the map does."""
     about = layout.attributes(stores.open_to_read(config.cube))
-    return [about["granules"], about["bad_granules"], about["missing_granules"]]
+    awaited = [about["awaited_composites"]] if about.get("awaited_composites") else []
+    return [about["granules"], about["bad_granules"], about["missing_granules"], *awaited]
 
 
 def _read_run(path: Location) -> dict[str, Any]:

@@ -38,7 +38,7 @@ STAGES: Final[dict[str, Stage]] = {
 
 def planned(config: Config) -> list[str]:
     """The stages of a whole run: observations are simulated, fetched or given; only a given reference is
-    compared; without labels nothing is compared or published.
+    compared; with the model of another year none is trained; without labels nothing is compared or published.
 
     Raises:
         UserError: a file that a late stage needs cannot be used.
@@ -48,6 +48,8 @@ def planned(config: Config) -> list[str]:
         skipped.add("simulate")
     if not config.download.enabled:
         skipped.add("download")
+    if not config.trains:
+        skipped.add("train")
     if config.reference_path is None:
         skipped.add("evaluate")
     if LABEL not in config.inference.outputs:

@@ -1,6 +1,7 @@
 """The sections of the configuration, one class each."""
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -18,6 +19,8 @@ from pipeline.sources.viirs_codes import QC_FIELDS
 DATA: Final = Path(__file__).parent / "data"
 ITALY: Final = DATA / "italy_ne10m.geojson"
 ITALY_BELTS: Final = DATA / "italy_belts.geojson"
+FIRST_YEAR: Final = 1981  # of the AVHRR record, the oldest of its kind
+LAST_YEAR: Final = 2100
 _LARGEST_KEPT: Final = 2**31 - 1  # numbers of the cube have at most 32 bits
 
 # workers of a cluster need not run where the command does
@@ -74,6 +77,10 @@ class Ingest(_Section):
     qc_rules: tuple[QcRule, ...] = Field((), description="the rules of qc = custom, all of which must pass")
     min_valid_share: Share = Field(0.25, description="least share of a cell's land pixels that must be valid")
     max_missing_share: Share = Field(0.25, description="share of missing or bad granules above which nothing is done")
+
+    as_of: date | None = Field(
+        None, description="of a running year: composites that are not there by this day are not missing; none: all are"
+    )
 
     @field_validator("grid")
     @classmethod
@@ -330,6 +337,9 @@ class Inference(_Section):
 
     outputs: tuple[Output, ...] = Field(
         ("label", "confidence", "filled", "spread"), min_length=1, description="which arrays of map.zarr are written"
+    )
+    model_year: int | None = Field(
+        None, ge=FIRST_YEAR, le=LAST_YEAR, description="of the model that maps the year; none: its own, trained on it"
     )
     batch_pixels: Count | None = Field(
         None, description="pixels that go through the network at once; none: what suits the device and its memory"

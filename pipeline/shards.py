@@ -10,6 +10,7 @@ import zarr
 
 from pipeline.errors import UserError
 from pipeline.files import remove_file, write_text
+from pipeline.fingerprint import fingerprint
 from pipeline.grid import Grid, Shard
 from pipeline.layout import array
 from pipeline.locations import Location, keys_below, read_many
@@ -85,6 +86,24 @@ def read_records(path: Location, stage: str, shards: Sequence[Shard]) -> dict[Sh
         if isinstance(record, dict):
             found[keys[key]] = record
     return found
+
+
+def marks_after(
+    path: Location, stage: str, otherwise: str | None, method: str, shards: Sequence[Shard]
+) -> dict[Shard, str]:
+    """Fingerprints of what a method makes of single shards: of it, and of what an earlier stage made that shard from.
+
+    A shard whose content has stayed is then known not to need the method again, though others have changed.
+
+    Args:
+        path: of the store with the records of the earlier stage.
+        stage: the earlier one.
+        otherwise: fingerprint of the whole of it, for shards without a record that can be read.
+        method: fingerprint of all else that the result depends on.
+        shards: which ones.
+    """
+    records = read_records(path, stage, shards)
+    return {shard: fingerprint(method, records.get(shard, {}).get(_MARK, otherwise)) for shard in shards}
 
 
 def shards_to_do(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import GranuleError, UserError
 from pipeline.executor import Executor
 from pipeline.progress import Reporter
+from pipeline.running_year import AsOf
 from pipeline.sources.source import Checked, Scene, Source
 
 _NAMED = 6  # missing scenes that are named in a message
@@ -26,7 +28,13 @@ class Stock:
     bad: Mapping[str, str]  # by file, counted from the folder: why it is set aside
     missing: tuple[str, ...]  # keys of expected scenes that no usable file holds
     n_expected: int
+    awaited: tuple[date, ...]  # composites of a running year that are not there yet: neither expected nor missing
     simulated: str  # what simulated files say of themselves; empty for real ones
+
+    @property
+    def newest(self) -> str:
+        """Date of the newest scene, in ISO 8601; empty where there is none."""
+        return max((scene.day.isoformat() for scene in self.scenes), default="")
 
     def inputs(self, scenes: tuple[Scene, ...]) -> list[list[str]]:
         """Date and content of scenes, in an order of their own: the same whatever the files are called."""
@@ -47,6 +55,7 @@ def take_stock(
     undecodable: Mapping[str, str],
     executor: Executor,
     reporter: Reporter,
+    as_of: AsOf | None = None,
 ) -> Stock:
     """Open every file of the year once; for one that is bad an earlier production stands in, where there is one.
 
@@ -57,6 +66,7 @@ def take_stock(
         undecodable: by content, files that an earlier run has found bad while it read their pixels.
         executor: where files are opened.
         reporter: told of progress and of every file that is set aside.
+        as_of: of a running year, whose later composites are left alone; none: the year is over.
 
     Raises:
         UserError: there are no files, or simulated and real ones are mixed.
@@ -76,7 +86,9 @@ def take_stock(
             task.advance(note=outcome.item.name)
     if n_bad > _SAID:
         reporter.message(f"set aside: {n_bad - _SAID} more, which the cube's attributes and the report name")
-    stock = _stock(source, folder, outline, [results[path] for path in paths])
+    stock = _stock(source, folder, outline, [results[path] for path in paths], as_of)
+    if stock.awaited:
+        reporter.message(f"{len(stock.awaited)} composites, from {stock.awaited[0]} on, are not there yet")
     if stock.missing:
         some = ", ".join(stock.missing[:_NAMED]) + (", ..." if len(stock.missing) > _NAMED else "")
         reporter.message(f"{len(stock.missing)} of {stock.n_expected} missing or bad, left as gaps: {some}")
@@ -84,7 +96,12 @@ def take_stock(
 
 
 def set_aside(
-    stock: Stock, source: Source, folder: Path, outline: BaseGeometry, unreadable: Mapping[Path, str]
+    stock: Stock,
+    source: Source,
+    folder: Path,
+    outline: BaseGeometry,
+    unreadable: Mapping[Path, str],
+    as_of: AsOf | None = None,
 ) -> Stock:
     """The stock without files whose pixels turned out to be unreadable; earlier productions stand in for them."""
     known = {stock.digests[path]: reason for path, reason in unreadable.items()}
@@ -94,7 +111,7 @@ def set_aside(
         if path not in unreadable
     ]
     found += [_best(source, known, path) for path in unreadable]
-    fresh = _stock(source, folder, outline, found)
+    fresh = _stock(source, folder, outline, found, as_of)
     return replace(fresh, bad={**stock.bad, **fresh.bad})
 
 
@@ -122,21 +139,27 @@ def _best(source: Source, undecodable: Mapping[str, str], path: Path) -> Found:
     return Found(path, None, bad)
 
 
-def _stock(source: Source, folder: Path, outline: BaseGeometry, found: Sequence[Found]) -> Stock:
+def _stock(source: Source, folder: Path, outline: BaseGeometry, found: Sequence[Found], as_of: AsOf | None) -> Stock:
     usable = [(one.path, one.checked) for one in found if one.checked is not None]
     simulated = {checked.simulated for _, checked in usable}
     if len(simulated) > 1:
         raise UserError(f"{folder} mixes simulated granules with real ones: keep them in folders apart.")
     scenes = tuple(sorted((s for _, one in usable for s in one.scenes), key=lambda s: (s.day, s.place, s.path)))
     expected = source.expected(outline)
+    awaited: tuple[date, ...] = ()
+    if as_of is not None:
+        scenes = tuple(scene for scene in scenes if as_of.exists(scene.day))
+        awaited = as_of.awaited(expected.values(), max((scene.day for scene in scenes), default=None))
     there = {source.expected_key(scene) for scene in scenes}
+    due = [key for key, day in expected.items() if day not in awaited]
     bad = {path: reason for one in found for path, reason in one.bad.items()}
     return Stock(
         scenes=scenes,
         digests={path: checked.digest for path, checked in usable},
         bad={os.path.relpath(path, folder): reason for path, reason in sorted(bad.items())},
-        missing=tuple(key for key in expected if key not in there),
-        n_expected=len(expected),
+        missing=tuple(key for key in due if key not in there),
+        n_expected=len(due),
+        awaited=awaited,
         simulated=simulated.pop() if simulated else "",
     )
 

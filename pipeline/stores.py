@@ -16,7 +16,7 @@ import zarr
 from pipeline import fence, lock
 from pipeline.errors import Superseded, UserError
 from pipeline.grid import Grid
-from pipeline.layout import Axis, Layer, create_arrays, create_layer, store_attributes
+from pipeline.layout import Axis, Layer, array, create_arrays, create_layer, fits, store_attributes
 from pipeline.locations import Location, remove_tree
 from pipeline.marks import (
     find,
@@ -25,12 +25,14 @@ from pipeline.marks import (
     require,
     stage_fingerprint,
     stage_fingerprint_at,
+    stage_method,
     stages_of,
 )
 from pipeline.objects import location_of, open_group, open_store
 from pipeline.shards import (
     RECORDS,
     discard_record,
+    marks_after,
     read_records,
     read_window,
     shards_to_do,
@@ -40,9 +42,31 @@ from pipeline.shards import (
 )
 
 __all__ = (
-    "begin", "begin_layers", "clear", "create", "discard", "discard_record", "find", "finish", "is_finished",
-    "layer_names", "match_layers", "open_to_read", "open_to_write", "read_records", "read_window", "require",
-    "shards_to_do", "stage_fingerprint", "stage_fingerprint_at", "write_record", "write_shard", "writing",
+    "begin",
+    "begin_layers",
+    "clear",
+    "create",
+    "discard",
+    "discard_record",
+    "find",
+    "finish",
+    "holds",
+    "is_finished",
+    "layer_names",
+    "marks_after",
+    "match_layers",
+    "open_to_read",
+    "open_to_write",
+    "read_records",
+    "read_window",
+    "require",
+    "shards_to_do",
+    "stage_fingerprint",
+    "stage_fingerprint_at",
+    "stage_method",
+    "write_record",
+    "write_shard",
+    "writing",
 )  # fmt: skip
 ROOT: Final = "zarr.json"  # of a store: removed last, so that half a store is always known to be ours
 UNMARKED: Final[dict[str, Any]] = {"stages": {}, "fingerprint": "", "complete": False}
@@ -81,7 +105,7 @@ def begin(
         if group is not None and stage_fingerprint(group, stage) == fingerprint:
             sweep_partials(path)
             return open_to_write(path)
-        if group is not None and method is not None and stages_of(group).get(stage, {}).get("method") == method:
+        if group is not None and method is not None and stage_method(group, stage) == method:
             sweep_partials(path)
             group = open_to_write(path)
             # in one write, and without the later stages: what they made of the other inputs is no longer current
@@ -138,7 +162,9 @@ def create(
 
 
 def begin_layers(path: Location, stage: str, fingerprint: str, grid: Grid, layers: Sequence[Layer]) -> zarr.Group:
-    """Add a later stage's arrays to a store, or keep those that an earlier run of the same stage has begun.
+    """Add a later stage's arrays to a store, or keep those of an earlier run of the same stage.
+
+    Those that are kept may hold what was made of other inputs: records tell of each shard what it was made from.
 
     Raises:
         UserError: the store cannot be written, or workers of an earlier run go on writing there.
@@ -148,6 +174,9 @@ def begin_layers(path: Location, stage: str, fingerprint: str, grid: Grid, layer
         group = open_to_write(path)
         if stage_fingerprint(group, stage) == fingerprint:
             return group
+        if holds(group, stage, layers):
+            mark_stage(group, stage, fingerprint, complete=False)
+            return group
         # from here until the arrays are in place, the stage counts as not begun
         mark_stage(group, stage, "", complete=False)
         remove_tree(path / RECORDS / stage)
@@ -156,6 +185,13 @@ def begin_layers(path: Location, stage: str, fingerprint: str, grid: Grid, layer
         group.create_group(f"{RECORDS}/{stage}")
         mark_stage(group, stage, fingerprint, complete=False)
         return group
+
+
+def holds(group: zarr.Group, stage: str, layers: Sequence[Layer]) -> bool:
+    """Whether a store has all these arrays, of these types, and records of the stage that writes them."""
+    return f"{RECORDS}/{stage}" in group and all(
+        layer.name in group and fits(array(group, layer.name), layer) for layer in layers
+    )
 
 
 def match_layers(path: Location, stage: str, grid: Grid, layers: Sequence[Layer]) -> None:

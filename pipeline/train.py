@@ -16,6 +16,7 @@ from model.history import history_lines
 from model.presets import pretraining_steps, with_preset
 from pipeline import accounting, figures, layout, stores
 from pipeline.accounting import Account
+from pipeline.calendar import COMMON_YEAR, composite_dates
 from pipeline.channels import read_channels
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -52,6 +53,11 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
             training does not converge.
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
+    if not config.trains:
+        raise UserError(
+            f"{config.year} is mapped with the model of {config.inference.model_year} and none is trained: leave out "
+            "inference.model_year for one of its own."
+        )
     group = stores.require(config.cube, "prepare", "prepare")
     estimator = make_estimator(config)
     options = with_preset(estimator.get_params())
@@ -131,13 +137,14 @@ def state_folder(config: Config) -> Path:
 
 def expected_of_model(cube: zarr.Group) -> dict[str, Any]:
     """What a model must say of itself to be used on a cube: the shape of its series, their dates and channels."""
-    dates = layout.read_dates(cube)
+    calendar = layout.attributes(cube)["composites"]
+    days = composite_dates(COMMON_YEAR, calendar) - np.datetime64(f"{COMMON_YEAR}-01-01")  # in leap years, too
     channels = [channel.name for channel in read_channels(cube)]
     return {
-        "n_times": len(dates),
+        "n_times": layout.array(cube, "time").shape[0],
         "n_channels": len(channels),
-        "calendar": layout.attributes(cube)["composites"],
-        "day_of_year": [int(day) for day in (dates - dates.astype("datetime64[Y]")).astype(int) + 1],
+        "calendar": calendar,
+        "day_of_year": [int(day) + 1 for day in days.astype(int)],
         "channels": channels,
     }
 
@@ -207,5 +214,5 @@ def model_digest(folder: Location) -> str:
         UserError: there is no finished model.
     """
     if read_record(folder) is None:
-        raise UserError(f"there is no trained model in {folder}: run `sitscube train` with the same --year and --out.")
+        raise UserError(f"there is no trained model in {folder}: run `sitscube train` with that --year and --out.")
     return fingerprint(content_digest(folder / "weights.safetensors"), content_digest(folder / "model.json"))

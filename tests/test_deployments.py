@@ -102,7 +102,7 @@ def test_every_deployment_has_a_pool_a_form_that_checks_and_the_annual_one_a_sch
     pools = {entrypoint.rpartition(":")[2]: one["work_pool_name"] for entrypoint, one in found.items()}
     assert pools == {
         "annual_map": "cpu", "backfill": "cpu", "download": "cpu", "ingest": "cpu", "train": "gpu", "infer": "gpu",
-        "evaluate": "cpu", "publish": "cpu",
+        "evaluate": "cpu", "publish": "cpu", "refresh": "cpu",
     }  # fmt: skip
     annual = found["flows/annual.py:annual_map"]
     (schedule,) = annual["schedules"]

@@ -210,7 +210,7 @@ class _InferProbe:
             arrays = map_layers(unnamed(training.clusters), self.made_up.channels, inference.outputs)
             target = folder / "map.zarr"
             stores.begin(target, "infer", _MARK, grid, arrays, axes=[layout.time_axis(self.made_up.dates)])
-            task = InferTask(source, target, _MARK, arrays, _MODEL, inference.batch_pixels)
+            task = InferTask(source, target, _MARK, _MARK, arrays, _MODEL, inference.batch_pixels)
             labelled = 0
 
             def work() -> None:

@@ -17,7 +17,7 @@ from pipeline.executor import Executor
 from pipeline.extent import cells_inside
 from pipeline.grid import Grid, Shard, make_grid, read_outline
 from pipeline.infer import STAGE as INFER
-from pipeline.infer import fitting_model, infer_mark
+from pipeline.infer import fitting_model, infer_mark, infer_method, shard_marks
 from pipeline.ingest import Intake, strips_left, take_in
 from pipeline.label_names import names_of
 from pipeline.map_layers import map_layers, maps_crops
@@ -155,8 +155,10 @@ def _prepare(found: Survey, executor: Executor, reporter: Reporter) -> State:
         found.cells, found.cells_known = prepare.count_cells(cube, "mask"), True
         found.train_cells = sum(prepare.count_cells(cube, "train_mask").values())
         return State("prepare", "done", (), len(found.grid.shards))
-    names = [layer.name for layer in prepare.layers(read_channels(cube))]
-    to_do = _to_do(cube, prepare.STAGE, mark, names, found.grid)
+    layers, to_do = prepare.layers(read_channels(cube)), found.grid.shards
+    if stores.holds(cube, prepare.STAGE, layers):
+        marks = prepare.shard_marks(cube, prepare.prepare_method(config, cropland, of_reference), to_do)
+        to_do = _to_do(cube, prepare.STAGE, marks, [layer.name for layer in layers], found.grid)
     return _sharded("prepare", cube, mark, to_do, len(found.grid.shards))
 
 
@@ -182,7 +184,11 @@ def _infer(found: Survey, executor: Executor, reporter: Reporter) -> State:
     n = len(found.grid.shards)
     if known is not None and stores.is_finished(known, INFER, mark) and stores.layer_names(known) == set(names):
         return State(INFER, "done", (), n)
-    return _sharded(INFER, known, mark, _to_do(known, INFER, mark, names, found.grid), n)
+    method, to_do = infer_method(cube, labels, model_digest(config.model)), found.grid.shards
+    same = known is not None and stores.stage_method(known, INFER) == method
+    if known is not None and same and set(names) <= stores.layer_names(known):
+        to_do = _to_do(known, INFER, shard_marks(cube, method, to_do), names, found.grid)
+    return _sharded(INFER, known, mark, to_do, n)
 
 
 def _evaluate(found: Survey, executor: Executor, reporter: Reporter) -> State:
@@ -203,16 +209,14 @@ def _publish(found: Survey, executor: Executor, reporter: Reporter) -> State:
     config = found.config
     map_mark = clusters.map_mark(stores.open_to_read(config.map))
     mark = publish.publish_mark(config, map_mark, read_accuracy(config), comparison_section(config))
-    if publish.is_written(config, mark) and clusters.maps_of(config.clusters).get(config.year) == map_mark:
+    if publish.is_published(config, mark, map_mark):
         return State("publish", "done")
     return State("publish", "again" if publish.is_written(config) else "to do")
 
 
-def _to_do(group: zarr.Group | None, stage: str, mark: str, names: list[str], grid: Grid) -> tuple[Shard, ...]:
-    """The shards that the stage would do, as it finds them itself; all where it would begin anew."""
-    if group is None or stores.stage_fingerprint(group, stage) != mark or set(names) - stores.layer_names(group):
-        return grid.shards
-    return tuple(stores.shards_to_do(location_of(group), stage, mark, names, grid))
+def _to_do(group: zarr.Group, stage: str, marks: dict[Shard, str], names: list[str], grid: Grid) -> tuple[Shard, ...]:
+    """The shards that the stage would do of a store that it keeps, as it finds them itself."""
+    return tuple(stores.shards_to_do(location_of(group), stage, marks, names, grid))
 
 
 def _sharded(stage: str, group: zarr.Group | None, mark: str, to_do: tuple[Shard, ...], n: int) -> State:

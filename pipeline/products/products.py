@@ -72,9 +72,10 @@ def write_collection(config: Config) -> None:
         write_text(config.region_folder / COLLECTION, collection_text(config, years))
 
 
-def are_there(config: Config, result: zarr.Group) -> bool:
-    """Whether every file is there, and the collection links the year."""
-    return all(path.exists() for path in product_paths(config, result).values()) and links_year(config)
+def are_there(config: Config, result: zarr.Group, *, linked: bool) -> bool:
+    """Whether every file is there, and where the year is to be `linked`, the collection does."""
+    there = all(path.exists() for path in product_paths(config, result).values())
+    return there and (links_year(config) or not linked)
 
 
 def label_names(result: zarr.Group) -> list[str]:

@@ -22,7 +22,7 @@ from pipeline.map_layers import CONFIDENCE
 from pipeline.reporting.inputs import inputs
 from pipeline.reporting.maps import maps
 from pipeline.reporting.observations import observations
-from pipeline.reporting.watched import Watched, read_watched
+from pipeline.reporting.watched import Unwatched, Watched, read_watched
 from pipeline.sources.source import Channel
 from pipeline.summary import read_summary
 from pipeline.train import read_history, read_record
@@ -65,7 +65,9 @@ def make(
     record, history = read_record(config.model) or {}, read_history(config.model)
     estimator = load_model(config.model)
     reference = stores.find(config.reference_grid) if accuracy else None
-    watched = read_watched(estimator, config.model, cube, result, reference)
+    watched: Watched | Unwatched = Unwatched("the model was trained on another year")
+    if config.trains:
+        watched = read_watched(estimator, config.model, cube, result, reference)
     pictures = {
         **maps(config, cube, result, reference, names, what, accuracy),
         "profiles": figures.profiles(dates, estimator.cluster_profiles_, names, [_quantity(c) for c in channels]),
@@ -92,6 +94,7 @@ def make(
             channels=[_quantity(channel) for channel in channels],
             cropland=_CROPLAND[layout.attributes(cube)["cropland"]],
             labels=_labels(result, names),
+            model_year=layout.attributes(result).get("model_year", config.year),
             equal_area=is_equal_area(layout.read_grid(result).geobox),
             observations=observed,
             n_dates=len(dates),

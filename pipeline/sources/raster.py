@@ -144,9 +144,9 @@ class Rasters:
             self.read(scene, slice(rows - 1, rows), slice(columns - 1, columns))
         return Checked(scenes, fingerprint([content_digest(part) for part in files]), simulated)
 
-    def expected(self, outline: BaseGeometry) -> list[str]:
+    def expected(self, outline: BaseGeometry) -> dict[str, date]:
         """The first day of each of the year's periods."""
-        return [str(day) for day in composite_dates(self.year, self.calendar)]
+        return {str(day): day.item() for day in composite_dates(self.year, self.calendar)}
 
     def expected_key(self, scene: Scene) -> str:
         """The first day of the period that a scene's date lies in."""

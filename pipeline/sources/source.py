@@ -119,8 +119,8 @@ class Source(Protocol):
         """
         ...
 
-    def expected(self, outline: BaseGeometry) -> list[str]:
-        """Keys of all scenes that a whole year over the region has, or those that can be told."""
+    def expected(self, outline: BaseGeometry) -> dict[str, date]:
+        """Keys of all scenes that a whole year over the region has, or those that can be told; with their dates."""
         ...
 
     def expected_key(self, scene: Scene) -> str:

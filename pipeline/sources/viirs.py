@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.calendar import DAYS_OF_YEAR
+from pipeline.calendar import DAYS_OF_YEAR, composite_dates
 from pipeline.errors import GranuleError, UserError
 from pipeline.fingerprint import content_digest
 from pipeline.layout import SIMULATED
@@ -185,10 +185,10 @@ class ViirsGranules:
         scene = Granule(path, day, name.tile.geobox(), str(name.tile), name.product, name.version, name.tile)
         return Checked((scene,), digest, "" if simulated is None else str(simulated))
 
-    def expected(self, outline: BaseGeometry) -> list[str]:
+    def expected(self, outline: BaseGeometry) -> dict[str, date]:
         """Keys of all 46 dates of all tiles that a region touches, such as "A2018001 h18v04"."""
-        tiles = tiles_touching(outline)
-        return [f"A{self.year}{day:03d} {tile}" for day in DAYS_OF_YEAR for tile in tiles]
+        tiles, days = tiles_touching(outline), composite_dates(self.year).tolist()
+        return {f"A{day:%Y%j} {tile}": day for day in days for tile in tiles}
 
     def expected_key(self, scene: Scene) -> str:
         """A granule fulfils its own date and tile."""

@@ -1,0 +1,58 @@
+"""The flow `refresh`: the newest composites of the running year, mapped with the model of a finished one."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed, State
+
+from flows.parameters import Count, Scheduler, Year, configuration
+from flows.stages import do_stages
+from pipeline.errors import UserError
+from pipeline.publish import is_whole
+from pipeline.refresh import has_own_model, refreshed
+
+
+@flow(name="refresh", persist_result=False)
+def refresh(
+    year: Year | None = None,
+    model_year: Year | None = None,
+    as_of: date | None = None,
+    out: str | None = None,
+    config_file: Path | None = None,
+    granules: Path | None = None,
+    reference: Path | None = None,
+    scheduler: Scheduler | None = None,
+    workers: Count | None = None,
+) -> State[Any]:
+    """Map the running year as far as it has come; only what has changed since the last time is done again.
+
+    Args:
+        year: of the observations; nothing: the year that is running when the run is scheduled.
+        model_year: of the model that maps them; nothing: the latest year before that has one.
+        as_of: day by which composites are expected; nothing: the one that the run is scheduled for.
+        out: folder of all outputs, or a URL such as s3://bucket/prefix; what is left out comes from the configuration.
+        config_file: TOML configuration, counted from where the worker runs.
+        granules: folder of VNP15A2H granules.
+        reference: crop map of this year to compare with, where there is one already.
+        scheduler: address of a Dask scheduler; "local" or nothing: workers on this machine.
+        workers: of the local cluster.
+    """
+    day = as_of or flow_run.scheduled_start_time.date()
+    try:
+        given = configuration(
+            config_file, out=out, granules=granules, reference=reference, scheduler=scheduler, workers=workers
+        )
+        config = refreshed(given, day, year=year, model_year=model_year)
+        if has_own_model(config):
+            return Completed(message=f"{config.year} has been mapped with a model of its own, which stays")
+    except UserError as error:
+        return Failed(message=str(error))
+    state = do_stages(config, None, "refresh")
+    if state.is_completed() and is_whole(config):
+        return Completed(
+            message=f"{state.message}. All composites of {config.year} are there: annual_map trains on them"
+        )
+    return state
