@@ -107,6 +107,8 @@ def test_every_deployment_has_a_pool_a_form_that_checks_and_the_annual_one_a_sch
     annual = found["flows/annual.py:annual_map"]
     (schedule,) = annual["schedules"]
     assert schedule["schedule"]["cron"].split()[3] == "1"
+    (eight_days,) = found["flows/refresh.py:refresh"]["schedules"]
+    assert eight_days["schedule"]["interval"] == 8 * 24 * 3600
     for one in found.values():
         assert one["global_concurrency_limit"]["limit"] == 1
         assert one["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
@@ -148,6 +150,29 @@ def test_a_scheduled_run_maps_the_year_and_shows_it(service, country, tmp_path):
     assert "data:image/png;base64," in shown["small-2018-map"]["data"]
     assert any("labels by the date of their peak" in message for message in service.messages(run))
     assert sorted(service.tasks(run)) == sorted(f"{stage} 2018" for stage in STAGES)
+
+
+def test_a_running_year_is_refreshed_with_the_model_of_another_and_once_more_does_nothing(service, country, tmp_path):
+    out = tmp_path / "out"
+    refresh = given(country, out, year=2018, as_of="2018-06-30")
+    del refresh["last_complete_year"]
+    run = service.run("refresh/italy-refresh", **refresh)
+    service.wait_for(run, "FAILED")
+    assert "no year before 2018 has a trained model" in service.state(run)["message"]
+    whole = service.run("annual_map/italy-annual", **given(country, out, year=2018))
+    service.wait_for(whole, "COMPLETED")
+    own = service.run("refresh/italy-refresh", **{**refresh, "model_year": 2017})
+    service.wait_for(own, "COMPLETED")
+    assert service.state(own)["message"] == "2018 has been mapped with a model of its own, which stays"
+    (out / "small" / "2018").rename(out / "small" / "2017")
+    first = service.run("refresh/italy-refresh", **refresh)
+    service.wait_for(first, "COMPLETED")
+    assert sorted(service.tasks(first)) == sorted(f"{stage} 2018" for stage in STAGES if stage != "train")
+    report = (out / "small" / "2018" / "report" / "index.html").read_text()
+    assert "The year is still running" in report
+    second = service.run("refresh/italy-refresh", **refresh)
+    service.wait_for(second, "COMPLETED")
+    assert service.state(second)["message"].startswith("nothing new; ")
 
 
 def test_a_cancelled_run_ends_its_dask_workers_and_can_be_gone_on_with(service, country, tmp_path):

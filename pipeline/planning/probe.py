@@ -187,7 +187,7 @@ class _PrepareProbe:
             else:
                 grid = _copied(self.cube, config.cube, shard, self.made_up)
             stores.begin_layers(config.cube, prepare.STAGE, f"{_MARK} 2", grid, prepare.layers(self.made_up.channels))
-            work = partial(prepare.prepare_shard, shard, config=config, cropland="all", mark=f"{_MARK} 2")
+            work = partial(prepare.prepare_shard, shard, config=config, cropland="all", mark=f"{_MARK} 2", method=_MARK)
             rows, columns = grid.shard_geobox(shard).shape
             return _timed(work, rows * columns)
 

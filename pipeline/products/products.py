@@ -25,7 +25,6 @@ def product_paths(config: Config, result: zarr.Group) -> dict[str, Location]:
         "label.tif.aux.xml": _path(config, "label.tif.aux.xml"),
         "label.qml": _path(config, "label.qml"),
         ITEM: config.year_folder / ITEM,
-        COLLECTION: config.region_folder / COLLECTION,
     }
 
 

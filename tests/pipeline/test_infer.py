@@ -19,7 +19,7 @@ from model import JointClustering
 from pipeline import layout, stores
 from pipeline.channels import read_channels
 from pipeline.errors import UserError
-from pipeline.infer import infer
+from pipeline.infer import infer, shard_marks
 from pipeline.on_dask import OnDask
 from pipeline.series import mapped_numbers, mapped_series
 
@@ -121,8 +121,9 @@ def test_a_killed_infer_goes_on_and_ends_with_the_same_bytes(finished, trained):
         stores.require(trained.map, "infer", "infer")
     done = objects(trained.map)
     grid = layout.read_grid(stores.open_to_read(trained.map))
-    mark = str(stores.stage_fingerprint_at(trained.map, "infer"))
-    left = stores.shards_to_do(trained.map, "infer", mark, OUTPUTS, grid)
+    method = str(stores.stage_method(stores.open_to_read(trained.map), "infer"))
+    marks = shard_marks(stores.open_to_read(trained.cube), method, grid.shards)
+    left = stores.shards_to_do(trained.map, "infer", marks, OUTPUTS, grid)
     assert 0 < len(left) < len(grid.shards)
     before = time.time_ns()
     assert infer(trained).facts["shards"] == len(left)

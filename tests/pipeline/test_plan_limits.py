@@ -213,10 +213,10 @@ if stage == "infer":
     arrays = map_layers(("winter", "summer"), channels, config.inference.outputs)
     stores.begin(config.map, "infer", "m", grid, arrays, axes=[layout.time_axis(layout.read_dates(cube))])
     held.put("model", partial(load_model, config.model), "cpu")
-    InferTask(config.cube, config.map, "m", arrays, "model", None)(grid.shards[0])
+    InferTask(config.cube, config.map, "m", "m", arrays, "model", None)(grid.shards[0])
 else:
     stores.begin_layers(config.cube, "prepare", "m", grid, prepare.layers(channels))
-    prepare.prepare_shard(grid.shards[0], config=config, cropland="all", mark="m")
+    prepare.prepare_shard(grid.shards[0], config=config, cropland="all", mark="m", method="m")
 # not ru_maxrss, in which the process that started this one is counted too
 (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(1024 * int(peak))

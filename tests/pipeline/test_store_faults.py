@@ -13,7 +13,7 @@ from pipeline.locations import keys_below, to_location
 from pipeline.swap import recover, swap
 
 LABEL = LAYERS[1:]
-MASK = [layout.Layer("mask", {})]
+MASKS = {mark: [layout.Layer("mask", {"long_name": f"mask of {mark}"})] for mark in ("p", "q")}
 MANY = 10_000
 
 
@@ -101,7 +101,7 @@ def test_killed_anywhere_while_shards_are_written_a_store_is_finished_by_the_nex
 
 def test_killed_anywhere_while_layers_are_made_anew_they_are_made(place, monkeypatch):
     def add(path, mark):
-        stores.begin_layers(path, "prepare", mark, GRID, MASK)
+        stores.begin_layers(path, "prepare", mark, GRID, MASKS[mark])
 
     def make_both(path, mark):
         make(path, "a")

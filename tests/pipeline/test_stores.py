@@ -149,7 +149,11 @@ def test_layers_of_a_later_stage_are_kept_or_made_anew(path):
     do_shard(path, FIRST, "prepare", "p", ["mask"])
     assert FIRST not in left("p")
     assert FIRST in left("q")
+    assert FIRST not in left("p")  # what it holds is still made with that
+    mask[0] = layout.Layer("mask", {}, dtype="int16", fill=-1)
+    assert FIRST in left("p2")
     assert stores.read_records(path, "prepare", GRID.shards) == {}
+    assert layout.array(stores.open_to_read(path), "mask").dtype == "int16"
 
 
 def test_what_is_not_ours_is_never_removed(tmp_path):
