@@ -44,6 +44,7 @@ from pipeline.planning.command import plan
 from pipeline.products.command import export
 from pipeline.progress import Terminal
 from pipeline.reference_command import reference
+from pipeline.status_command import status
 
 HELP = """\
 Turn a year of satellite observations of a country into a gap-free cube and a map of what grew where, unlabelled.
@@ -196,6 +197,7 @@ app.command()(change)
 app.command()(plan)
 app.command()(reference)
 app.command()(export)
+app.command()(status)
 
 
 @config_app.command("show")

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
+from pipeline import lock
 from pipeline.arrival import Arrivals, Check, Stopped, scratch_folder, verify
 from pipeline.calendar import DAYS_OF_YEAR, composite_dates
 from pipeline.config import Config
@@ -195,6 +196,7 @@ def _fetch_all(absent: Sequence[Remote], arrivals: Arrivals, config: Config, sle
         try:
             started = {pool.submit(patiently, partial(arrivals.bring, one), attempts, sleep): one for one in absent}
             for future in as_completed(started):
+                lock.check()
                 remote = started[future]
                 try:
                     n_bytes += future.result()

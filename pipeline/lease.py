@@ -38,7 +38,7 @@ class Lease:
         if _create(path, facts):
             return cls(path, facts)
         there = _read(path)
-        if there is not None and not _may_be_taken(there):
+        if there is not None and not may_be_taken(there):
             return there
         _write(path, facts)
         time.sleep(SETTLED_AFTER)
@@ -103,7 +103,8 @@ def _create(path: UPath, facts: dict[str, Any]) -> bool:
     return there is not None and there.facts.get("token") == facts["token"]
 
 
-def _may_be_taken(holder: Owner) -> bool:
+def may_be_taken(holder: Owner) -> bool:
+    """Whether a lease was not renewed for long, or its process on this machine is gone."""
     renewed = holder.facts.get("renewed")
     stale = not isinstance(renewed, int | float) or time.time() - renewed > STALE_AFTER
     return stale or holder.is_gone()

@@ -137,7 +137,9 @@ class _Locked:
         return cls(path, handle, made)
 
     def check(self) -> None:
-        """A lock on a disk is never lost."""
+        """A lock on a disk is never lost; that the run goes on is shown by the time of its file."""
+        with suppress(OSError):  # for those who look on: the run itself does not depend on it
+            os.utime(self._handle)
 
     def release(self) -> None:
         """Remove the file, then let it go: who has opened it meanwhile sees that it is gone, and makes another.
