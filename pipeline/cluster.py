@@ -6,13 +6,16 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
+from distributed.security import Security
 
+from pipeline.errors import UserError
 from pipeline.executor import Executor, InProcess, Limits
 from pipeline.held import GPU
 from pipeline.on_dask import OnDask, open_client
-from pipeline.sections import Cluster
+from pipeline.sections import TLS_KEYS, Cluster
 
 HOST: Final = "127.0.0.1"
+_ROLES: Final = ("scheduler", "worker", "client")
 PER_GPU: Final = 3  # tasks of a GPU at once: one has read, one computes, one writes (see `turns`)
 
 
@@ -42,12 +45,39 @@ def open_executor(settings: Cluster) -> Iterator[tuple[Executor, str | None]]:
 
 @contextmanager
 def _client(settings: Cluster) -> Iterator[Client]:
+    secured = security(settings)
     if settings.scheduler != "local":
-        with open_client(str(settings.scheduler)) as client:
+        with open_client(str(settings.scheduler), secured) as client:
             yield client
         return
-    with _local_cluster(settings.workers, gpus()) as cluster, Client(cluster, set_as_default=False) as client:
+    with (
+        _local_cluster(settings.workers, gpus(), secured) as cluster,
+        Client(cluster, security=secured, set_as_default=False) as client,
+    ):
         yield client
+
+
+def security(settings: Cluster) -> Security | None:
+    """What Dask is told of certificates; None where it goes without TLS.
+
+    Raises:
+        UserError: a file is missing or cannot be used; it is named with its key.
+    """
+    if settings.tls is None:
+        return None
+    ca_file, cert, key = map(str, settings.tls)
+    files = {f"tls_{role}_{kind}": path for role in _ROLES for kind, path in (("cert", cert), ("key", key))}
+    made = Security(tls_ca_file=ca_file, require_encryption=True, **files)
+    try:
+        for name, path in zip(TLS_KEYS, settings.tls, strict=True):
+            if not path.is_file():
+                raise UserError(f"cluster.{name} = {path} is no file that can be read.")
+        made.get_connection_args("client")
+    except OSError as error:  # of ssl, too
+        raise UserError(
+            f"cluster.tls_ca_file, tls_cert and tls_key ({ca_file}, {cert}, {key}) cannot be used together: {error}."
+        ) from None
+    return made
 
 
 def gpus() -> int:
@@ -57,11 +87,14 @@ def gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _local_cluster(workers: int, n_gpus: int) -> Any:
+def _local_cluster(workers: int, n_gpus: int, secured: Security | None) -> Any:
     """Worker processes of one thread each on this machine; as many of them as there are GPUs declare one."""
     if n_gpus == 0:
-        return LocalCluster(n_workers=workers, threads_per_worker=1, host=HOST, dashboard_address=f"{HOST}:0")
-    common = {"nthreads": 1, "host": HOST}
+        return LocalCluster(
+            n_workers=workers, threads_per_worker=1, host=HOST, dashboard_address=f"{HOST}:0", security=secured
+        )
+    tls: dict[str, Any] = {} if secured is None else {"security": secured, "protocol": "tls://"}
+    common = {"nthreads": 1, "host": HOST, **tls}
     spec = {
         number: {
             "cls": Nanny,
@@ -71,5 +104,5 @@ def _local_cluster(workers: int, n_gpus: int) -> Any:
         }
         for number in range(max(workers, n_gpus))
     }
-    scheduler = {"cls": Scheduler, "options": {"host": HOST, "port": 0, "dashboard_address": f"{HOST}:0"}}
-    return SpecCluster(workers=spec, scheduler=scheduler)
+    scheduler = {"cls": Scheduler, "options": {"host": HOST, "port": 0, "dashboard_address": f"{HOST}:0", **tls}}
+    return SpecCluster(workers=spec, scheduler=scheduler, security=secured)

@@ -1,6 +1,8 @@
 """The executor that works on a Dask cluster: any scheduler's address, workers with and without a GPU."""
 
 import json
+import socket
+import ssl
 import tempfile
 import time
 import uuid
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distributed import Client, Future, get_worker, performance_report
+from distributed.security import Security
 
 from pipeline.errors import Cancelled, OutOfReach, UserError
 from pipeline.executor import Event, Item, Limits, Listener, Outcome, Recording, Result
@@ -20,22 +23,58 @@ from pipeline.locations import Location
 from pipeline.window import GONE, Window
 
 CONNECT_TIMEOUT: Final = "10s"
+_HANDSHAKE: Final = 5.0  # s that a scheduler gets to say that it does not accept a certificate
 _EVENT_PAUSE: Final = 0.25  # s between two events of a piece of work that is followed from here
 
 
-def open_client(scheduler: str) -> Client:
+def open_client(scheduler: str, security: Security | None = None) -> Client:
     """Connect to the Dask scheduler at `scheduler`, such as tcp://127.0.0.1:8786.
 
+    Args:
+        scheduler: its address; tls://... where it asks for certificates.
+        security: the client's certificate and key, for those.
+
     Raises:
+        UserError: address and certificate do not go together, or the scheduler's or the client's is not accepted.
         OutOfReach: nothing answers there in time.
     """
+    if scheduler.startswith("tls://") != (security is not None):
+        raise UserError(
+            f"the scheduler {scheduler} asks for TLS: name the files in cluster.tls_ca_file, tls_cert and tls_key."
+            if security is None
+            else f"cluster.tls_ca_file, tls_cert and tls_key are given, but {scheduler} is no address of a scheduler "
+            "with TLS: it begins with tls://."
+        )
     try:
-        return Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
+        return Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False, security=security)
     except (OSError, TimeoutError, ValueError) as error:
+        if security is not None and _refuses(scheduler, security):
+            raise UserError(
+                f"the Dask scheduler at {scheduler} and this client do not accept each other's certificates: are both "
+                "signed by the authority in cluster.tls_ca_file?"
+            ) from None
+        encrypted = "" if security is not None else " If it asks for TLS, its address begins with tls://."
         raise OutOfReach(
             f"no Dask scheduler answers at {scheduler} ({error}). Start one with `dask scheduler`, "
-            "or leave --scheduler out to run in this process."
+            f"or leave --scheduler out to run in this process.{encrypted}"
         ) from None
+
+
+def _refuses(scheduler: str, security: Security) -> bool:
+    """Whether something listens there and the TLS handshake with it fails."""
+    host, _, port = scheduler.removeprefix("tls://").rpartition(":")
+    context = security.get_connection_args("client")["ssl_context"]
+    try:
+        with (
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_HANDSHAKE) as plain,
+            context.wrap_socket(plain) as encrypted,
+        ):
+            encrypted.recv(1)  # with TLS 1.3 a server says only now that it does not accept the client
+    except ssl.SSLError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 class OnDask:
@@ -190,7 +229,7 @@ class OnDask:
     def _answers(self) -> bool:
         try:
             if self.client.status == "closed":
-                self.client = Client(self.address, timeout="2s", set_as_default=False)
+                self.client = Client(self.address, timeout="2s", set_as_default=False, security=self._given.security)
             if self.client.status != "running" or not self.client.nthreads():
                 return False
             for plugin in self._plugins.values():

@@ -346,6 +346,9 @@ class Inference(_Section):
     )
 
 
+TLS_KEYS: Final = ("tls_ca_file", "tls_cert", "tls_key")
+
+
 class Cluster(_Section):
     """Where shards are worked on, and how much may go wrong there."""
 
@@ -360,3 +363,20 @@ class Cluster(_Section):
     patience: float = Field(
         60.0, gt=0, description="seconds to wait for a scheduler that is gone, and for workers where there are none"
     )
+    tls_ca_file: AbsolutePath | None = Field(None, description="PEM of the authority that signs; with it Dask uses TLS")
+    tls_cert: AbsolutePath | None = Field(None, description="PEM of the certificate of scheduler, workers and clients")
+    tls_key: AbsolutePath | None = Field(None, description="PEM of its private key, which only its owner may read")
+
+    @property
+    def tls(self) -> tuple[Path, Path, Path] | None:
+        """Authority, certificate and key, or None where Dask goes without TLS."""
+        if self.tls_ca_file is None or self.tls_cert is None or self.tls_key is None:
+            return None
+        return self.tls_ca_file, self.tls_cert, self.tls_key
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> "Cluster":
+        given = [name for name in TLS_KEYS if getattr(self, name) is not None]
+        if given and self.tls is None:
+            raise ValueError(f"{', '.join(TLS_KEYS)} go together: only {', '.join(given)} given")
+        return self

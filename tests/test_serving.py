@@ -9,50 +9,13 @@ import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "pipeline"))
-from prefect_api import Api
-from processes import Process, free_port, wait_until
+from processes import free_port, wait_until
+from serving import DEPLOYMENTS, ROOT, Serving
 from small_country import flow_country
 
 from pipeline import lock
 
-ROOT = Path(__file__).parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
-DEPLOYMENTS = """\
-name: small
-pull:
-  - prefect.deployments.steps.set_working_directory: {{directory: "{root}"}}
-deployments:
-  - name: every-minute
-    entrypoint: flows/annual.py:annual_map
-    work_pool: {{name: cpu, job_variables: {{stream_output: false}}}}
-    concurrency_limit: {{limit: 1, collision_strategy: CANCEL_NEW}}
-    schedules: [{{cron: "* * * * *"}}]
-    parameters: {{config_file: "{country}/small.toml", out: "{out}"}}
-"""
-
-
-class Serving(Api):
-    """The command as a process, its folder and its ports."""
-
-    def __init__(self, folder, *options):
-        self.folder, self.port, self.dashboard = folder, free_port(), free_port()
-        super().__init__(self.port)
-        self.scheduler = free_port()
-        self.options = options
-        self.process = self.start("serve.log", self.port)
-
-    def start(self, log, port):
-        ports = ("--port", str(port), "--scheduler-port", str(self.scheduler), "--dashboard-port", str(self.dashboard))
-        command = [sys.executable, "-m", "flows.cli", "serve", "--folder", str(self.folder / "service"), *ports]
-        environment = {"PYTHONPATH": str(ROOT), "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
-        return Process([*command, "--workers", "2", *self.options], self.folder / log, environment)
-
-    def below(self):
-        """Every process that it has started."""
-        return psutil.Process(self.process._popen.pid).children(recursive=True)
-
-    def find(self, *words):
-        return [one for one in self.below() if all(word in " ".join(one.cmdline()) for word in words)]
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +29,11 @@ def serving(tmp_path_factory, country):
     file = folder / "prefect.yaml"
     file.write_text(DEPLOYMENTS.format(root=ROOT, country=country, out=folder / "out"))
     serving = Serving(folder, "--prefect-file", str(file))
-    before = serving.process
     try:
-        wait_until(lambda: "Ctrl-C stops everything" in before.output or not before.alive, "the service", 120)
-        assert before.alive, before.output
+        serving.wait()
         yield serving
     finally:
-        left = serving.below() if before.alive else []
-        before.kill()
-        for process in left:
-            if process.is_running():
-                process.kill()
+        serving.kill()
 
 
 def finished(out):

@@ -8,6 +8,7 @@ from typing import Final
 from flows.serving.part import Part
 from pipeline.cluster import HOST, PER_GPU
 from pipeline.held import GPU
+from pipeline.sections import TLS_KEYS
 
 POOLS: Final = ("cpu", "gpu")
 _FLOW_GRACE: Final = 5.0  # s: a Prefect worker never ends before its flow does, which is then asked to end
@@ -27,6 +28,7 @@ class Layout:
     """Where the service keeps its files: Prefect's database, logs, what Dask workers spill."""
 
     folder: Path
+    tls: tuple[Path, Path, Path] | None = None  # of Dask: authority, certificate and key, which lie where they are
 
     @property
     def logs(self) -> Path:
@@ -56,15 +58,25 @@ def environment(ports: Ports, layout: Layout) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # with SQLite's own, runs at the same time meet locks
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
-        "SITSCUBE_CLUSTER__SCHEDULER": scheduler_address(ports),
+        "SITSCUBE_CLUSTER__SCHEDULER": scheduler_address(ports, layout),
     }
     password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    if layout.tls is not None:
+        told |= {f"SITSCUBE_CLUSTER__{key.upper()}": str(path) for key, path in zip(TLS_KEYS, layout.tls, strict=True)}
     return told | ({"PREFECT_API_AUTH_STRING": password} if password else {})
 
 
-def scheduler_address(ports: Ports) -> str:
+def scheduler_address(ports: Ports, layout: Layout) -> str:
     """What Dask's workers and clients connect to."""
-    return f"tcp://{HOST}:{ports.scheduler}"
+    return f"{'tls' if layout.tls else 'tcp'}://{HOST}:{ports.scheduler}"
+
+
+def _tls_options(layout: Layout) -> tuple[str, ...]:
+    """The files of certificates, for Dask's commands."""
+    if layout.tls is None:
+        return ()
+    names = ("--tls-ca-file", "--tls-cert", "--tls-key")
+    return tuple(part for name, path in zip(names, layout.tls, strict=True) for part in (name, str(path)))
 
 
 def server(ports: Ports, layout: Layout) -> Part:
@@ -91,17 +103,19 @@ def commands(ports: Ports, layout: Layout, prefect_file: Path) -> list[Part]:
 
 def cluster(ports: Ports, layout: Layout, workers: int, gpus: int) -> list[Part]:
     """Dask's scheduler and workers: processes of one thread, each started again by its nanny when it dies."""
-    told, address = environment(ports, layout), scheduler_address(ports)
-    dashboard = f"{HOST}:{ports.dashboard}"
+    told, address = environment(ports, layout), scheduler_address(ports, layout)
+    dashboard, tls = f"{HOST}:{ports.dashboard}", _tls_options(layout)
+    protocol = ("--protocol", "tls") if tls else ()
     parts = [
         Part(
             "dask-scheduler", "dask",
-            ("scheduler", "--host", HOST, "--port", str(ports.scheduler), "--dashboard-address", dashboard),
+            ("scheduler", "--host", HOST, "--port", str(ports.scheduler), "--dashboard-address", dashboard,
+             *protocol, *tls),
             told, layout.logs,
         )
     ]  # fmt: skip
     common: tuple[str, ...] = ("worker", address, "--host", HOST, "--nthreads", "1")
-    common = (*common, "--local-directory", str(layout.dask), "--dashboard-address", f"{HOST}:0")
+    common = (*common, "--local-directory", str(layout.dask), "--dashboard-address", f"{HOST}:0", *tls)
     if workers:
         parts.append(Part("dask-workers", "dask", (*common, "--nworkers", str(workers)), told, layout.logs))
     for number in range(gpus):

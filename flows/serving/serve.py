@@ -16,7 +16,8 @@ from flows.serving import orphans, parts
 from flows.serving.part import Part
 from flows.serving.parts import Layout, Ports
 from pipeline import lock
-from pipeline.cluster import HOST, gpus
+from pipeline.cluster import HOST, gpus, security
+from pipeline.config import load_config
 from pipeline.errors import InUse, UserError
 from pipeline.progress import Reporter
 
@@ -39,10 +40,12 @@ def serve(folder: Path, prefect_file: Path, workers: int, ports: Ports, reporter
         reporter: told what is started, where, and what has died.
 
     Raises:
-        UserError: another service uses the folder or a port is taken; there are no deployments, or a part does not
-            start, or dies again and again.
+        UserError: the certificates in the environment cannot be used, another service uses the folder, a port is
+            taken, there are no deployments, or a part does not start, or dies again and again.
     """
-    layout = Layout(folder.absolute())
+    settings = load_config().cluster  # of the environment: SITSCUBE_CLUSTER__TLS_CERT and the others
+    security(settings)
+    layout = Layout(folder.absolute(), settings.tls)
     if not prefect_file.is_file():
         raise UserError(
             f"there are no deployments: {prefect_file} is missing. Run this from the repository's root, or name the "
@@ -109,7 +112,7 @@ def _start(
 def _tell(ports: Ports, layout: Layout, reporter: Reporter) -> None:
     reporter.message(f"Prefect:        http://{HOST}:{ports.prefect}")
     reporter.message(f"Dask dashboard: http://{HOST}:{ports.dashboard}/status")
-    reporter.message(f"Dask scheduler: {parts.scheduler_address(ports)}")
+    reporter.message(f"Dask scheduler: {parts.scheduler_address(ports, layout)}")
     reporter.message(f"logs:           {layout.logs}")
     reporter.message(
         "Ctrl-C stops everything; runs that are at work go on where they were when they are started again."

@@ -42,7 +42,8 @@ def test_help_fits_a_page_and_names_every_stage():
 NO_DEFAULT = {
     "ingest.granules", "raster.folder", "raster.band_date", "raster.crs", "reference.path", "reference.classes",
     "reference.year", "cluster.scheduler", "evaluation.regions", "evaluation.region_name", "local",
-    "inference.batch_pixels", "inference.model_year", "ingest.as_of",
+    "inference.batch_pixels", "inference.model_year", "ingest.as_of", "cluster.tls_ca_file", "cluster.tls_cert",
+    "cluster.tls_key",
     *(f"training.{key}" for key in ("start", "adversarial_interval", "w_clu", "w_gen", "learning_rate", "clip_norm")),
 }  # fmt: skip
 
