@@ -5,7 +5,10 @@ import os
 import signal
 import sys
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -14,8 +17,8 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 sys.path.insert(0, str(Path(__file__).parent / "pipeline"))
-from prefect_api import Api
-from processes import Process, free_port, wait_until
+from prefect_service import given, started
+from processes import Process, wait_until
 from small_country import flow_country
 
 from flows import stages
@@ -24,77 +27,18 @@ from pipeline.errors import OutOfReach, UserError
 from pipeline.stage import StageResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
-ROOT = Path(__file__).parent.parent
 STAGES = ("ingest", "prepare", "train", "infer", "evaluate", "publish")
-
-
-class Service(Api):
-    """A Prefect server with the project's deployments, and a worker for them."""
-
-    def __init__(self, folder):
-        self.folder, port = folder, free_port()
-        super().__init__(port)
-        self.environment = {
-            "PYTHONPATH": str(ROOT),
-            "PREFECT_HOME": str(folder / "home"),
-            "PREFECT_API_URL": self.api,
-            "PREFECT_SERVER_API_HOST": "127.0.0.1",
-            "PREFECT_SERVER_API_PORT": str(port),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
-            "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
-            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
-            "PREFECT_WORKER_QUERY_SECONDS": "2",
-            "PREFECT_RUNNER_POLL_FREQUENCY": "2",
-        }
-        self.processes = []
-
-    def prefect(self, *arguments):
-        log = self.folder / f"{len(self.processes)}-{arguments[0]}.log"
-        process = Process([sys.executable, "-m", "prefect", *arguments], log, self.environment)
-        self.processes.append(process)
-        return process
-
-    def start(self):
-        server = self.prefect("server", "start")
-        wait_until(lambda: self._healthy(server), "the Prefect server")
-        for pool in ("cpu", "gpu"):
-            assert self.prefect("work-pool", "create", pool, "--type", "process").wait() == 0
-        deploy = self.prefect("--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
-        assert deploy.wait() == 0, deploy.output
-        self.worker = self.prefect("worker", "start", "--pool", "cpu", "--type", "process", "--limit", "1")
-
-    def _healthy(self, server):
-        assert server.alive, server.output
-        return self.healthy
-
-    def stop(self):
-        for process in reversed(self.processes):
-            process.kill()
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    service = Service(tmp_path_factory.mktemp("prefect"))
-    here = Path.cwd()
-    os.chdir(ROOT)
-    try:
-        service.start()
+    with started(tmp_path_factory.mktemp("prefect")) as service:
         yield service
-    finally:
-        os.chdir(here)
-        service.stop()
 
 
 @pytest.fixture(scope="module")
 def country(tmp_path_factory):
     return flow_country(tmp_path_factory.mktemp("country") / "small")
-
-
-def given(country, out, **parameters):
-    small = {"config_file": str(country / "small.toml"), "out": str(out), "workers": 1}
-    return small | {"last_complete_year": False} | parameters
 
 
 def test_every_deployment_has_a_pool_a_form_that_checks_and_the_annual_one_a_schedule_in_january(service):
@@ -173,6 +117,42 @@ def test_a_running_year_is_refreshed_with_the_model_of_another_and_once_more_doe
     second = service.run("refresh/italy-refresh", **refresh)
     service.wait_for(second, "COMPLETED")
     assert service.state(second)["message"].startswith("nothing new; ")
+
+
+class Told(BaseHTTPRequestHandler):
+    """An address that notifications are posted to."""
+
+    said: ClassVar[list[str]] = []
+
+    def do_POST(self):
+        self.said.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_run_that_fails_is_told_to_the_address_of_the_automation(service, country, tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Told) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        environment = service.environment | {"NOTIFY_URL": f"http://127.0.0.1:{server.server_port}/hook?token=hidden"}
+        for attempt in range(2):  # the second time it is replaced
+            made = Process([sys.executable, "deploy/notify.py"], tmp_path / f"notify-{attempt}.log", environment)
+            assert made.wait() == 0, made.output
+        (automation,) = service.ask("automations/filter")
+        assert automation["name"] == "sitscube-runs-in-trouble"
+        (tmp_path / "empty").mkdir()
+        run = service.run(
+            "annual_map/italy-annual", **given(country, tmp_path / "out", granules=str(tmp_path / "empty"))
+        )
+        service.wait_for(run, "FAILED")
+        wait_until(lambda: Told.said, "a notification", 60)
+        server.shutdown()
+    assert "annual_map" in Told.said[0]
+    assert "holds no LAI/FPAR granule" in Told.said[0]
+    (block,) = [b for b in service.ask("block_documents/filter") if b["name"] == "sitscube-runs-in-trouble"]
+    assert "hidden" not in json.dumps(block)
 
 
 def test_a_cancelled_run_ends_its_dask_workers_and_can_be_gone_on_with(service, country, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 sys.path.insert(0, str(Path(__file__).parent / "pipeline"))
 from processes import free_port, wait_until
@@ -49,6 +50,11 @@ def test_a_scheduled_run_completes_on_the_service_s_dask_cluster(serving):
     serving.wait_for(run, "COMPLETED")
     _, about = finished(serving.folder / "out")
     assert about["attributes"]["complete"]
+    scheduler = requests.get(f"http://127.0.0.1:{serving.dashboard}/metrics", timeout=10)
+    assert "dask_scheduler_workers" in scheduler.text
+    server = requests.get(f"{serving.api}/metrics", timeout=10)
+    assert server.ok
+    assert "prefect_flow_runs" in server.text
     assert f"127.0.0.1:{serving.dashboard}" in serving.artifacts(run)["small-2018-dask-dashboard"]["data"]
 
 

@@ -56,6 +56,7 @@ def environment(ports: Ports, layout: Layout) -> dict[str, str]:
         "PREFECT_SERVER_API_PORT": str(ports.prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_METRICS_ENABLED": "true",  # at /api/metrics, for Prometheus
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # with SQLite's own, runs at the same time meet locks
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
         "SITSCUBE_CLUSTER__SCHEDULER": scheduler_address(ports, layout),
