@@ -3,8 +3,8 @@
     python benchmarks/prefect_overhead.py [--rounds 3]
 
 Both map the same 40 x 40 km with granules made for it, on a local Dask cluster of one worker, from nothing, each in
-processes of its own, in turn. The flow runs as `python -m flows`, which starts Prefect's embedded server; then once more
-against a server that is there already, as in a deployment. Prints the seconds of each round, and the differences.
+processes of its own, in turn. The flow runs as `python -m flows`, which starts Prefect's embedded server; then once
+more against a server that is there already, as in a deployment. Prints the seconds of each round, and differences.
 """
 
 import argparse

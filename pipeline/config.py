@@ -1,6 +1,7 @@
 """The configuration: one frozen model; TOML file, environment and command line, each stronger than the one before."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -254,10 +255,15 @@ def _explain(error: ValidationError, file: Path | None) -> str:
         if problem["type"] == "extra_forbidden":
             lines.append(f"  {place}: unknown key; the keys are {', '.join(_siblings(problem['loc']))}")
         else:
-            value = "" if isinstance(problem["input"], dict | BaseModel) else f" (given: {problem['input']!r})"
+            value = "" if isinstance(problem["input"], dict | BaseModel) else f" (given: {_shown(problem['input'])})"
             lines.append(f"  {place or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}{value}")
     source = f" ({file}, environment, command line)" if file else " (environment, command line)"
     return f"the configuration{source} cannot be used:\n" + "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    """A value as in messages: what stands for credentials in a URL is left out."""
+    return re.sub(r"://[^/@]*@", "://...@", repr(value))
 
 
 def _siblings(place: tuple[int | str, ...]) -> list[str]:

@@ -7,6 +7,7 @@ import shutil
 import uuid
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.utils import get_protocol
@@ -27,7 +28,7 @@ def to_location(text: str | Path | UPath) -> Location:
     """A folder or URL as a location; relative folders count from where the command runs.
 
     Raises:
-        ValueError: the URL's protocol is unknown, or the package for it is not installed.
+        ValueError: the URL's protocol is unknown, the package for it is not installed, or it holds a password.
     """
     if isinstance(text, Path):
         return text.absolute()
@@ -36,6 +37,9 @@ def to_location(text: str | Path | UPath) -> Location:
         raise ValueError(f"{url} chains protocols: give the URL of the store itself, such as s3://bucket/prefix")
     if "://" not in url:
         return Path(url).absolute()
+    if "@" in urlsplit(url).netloc:
+        # it would stand in logs and in the record of the run; that error does not repeat it either
+        raise ValueError("a URL must hold no password: give credentials in the environment (AWS_ACCESS_KEY_ID, ...)")
     protocol = get_protocol(url)
     try:
         kind = fsspec.get_filesystem_class(protocol)

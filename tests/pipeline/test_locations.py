@@ -133,3 +133,10 @@ def test_states_of_trainings_for_other_places_are_kept_apart(tmp_path):
     assert len({state_folder(config) for config in at}) == 2
     assert all(state_folder(config).is_relative_to(tmp_path) for config in at)
     assert state_folder(load_config(out=tmp_path)) == tmp_path / "italy" / "2018" / "training"
+
+
+def test_a_url_with_a_password_is_refused_and_not_repeated():
+    with pytest.raises(UserError, match="must hold no password") as met:
+        load_config(out="s3://key:secret@bucket/prefix")
+    assert "secret" not in str(met.value)
+    assert "://...@bucket/prefix" in str(met.value)
