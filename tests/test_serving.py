@@ -54,7 +54,7 @@ def test_a_scheduled_run_completes_on_the_service_s_dask_cluster(serving):
     assert "dask_scheduler_workers" in scheduler.text
     server = requests.get(f"{serving.api}/metrics", timeout=10)
     assert server.ok
-    assert "prefect_flow_runs" in server.text
+    assert "prefect_worker_channel" in server.text
     assert f"127.0.0.1:{serving.dashboard}" in serving.artifacts(run)["small-2018-dask-dashboard"]["data"]
 
 
@@ -98,3 +98,10 @@ def test_nothing_is_left_when_it_is_asked_to_end(serving):
     with lock.hold(serving.folder / "out3" / "small" / "2018", "another run"):
         pass  # it has been let go of
     assert not (serving.folder / "service" / ".lock").exists()
+    serving.process = serving.start("again.log", serving.port)
+    serving.wait()
+    assert "1 runs were at work when the last service ended" in serving.process.output
+    assert serving.state(run)["type"] == "CRASHED"
+    assert "start it again, it goes on where it was" in serving.state(run)["message"]
+    serving.process._popen.send_signal(signal.SIGTERM)
+    assert serving.process.wait(120) == 0, serving.process.output

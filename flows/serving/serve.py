@@ -13,6 +13,7 @@ from typing import Final
 import requests
 
 from flows.serving import orphans, parts
+from flows.serving.left_over import call_crashed
 from flows.serving.part import Part
 from flows.serving.parts import Layout, Ports
 from pipeline import lock
@@ -91,7 +92,10 @@ def _start(
     with reporter.track("start", 3 + len(commands)) as task:
         server = parts.server(ports, layout)
         begin(server)
-        _wait_for(server, lambda: _answers(f"http://{HOST}:{ports.prefect}/api/health"), asked)
+        api = f"http://{HOST}:{ports.prefect}/api"
+        _wait_for(server, lambda: _answers(f"{api}/health"), asked)
+        if not asked.is_set() and (left := call_crashed(api)):
+            reporter.message(f"{left} runs were at work when the last service ended: start them again on their pages")
         task.advance(note=server.name)
         scheduler, *dask_workers = parts.cluster(ports, layout, workers, n_gpus)
         begin(scheduler)

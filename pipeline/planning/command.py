@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from pipeline.command_options import (
+    AsOf,
     File,
     Granules,
     GridName,
     Iterations,
+    ModelYear,
     Out,
     Outputs,
     Qc,
@@ -24,6 +26,7 @@ from pipeline.command_options import (
     WGen,
     Workers,
     Year,
+    day_of,
     listed,
 )
 from pipeline.config import load_config
@@ -37,7 +40,8 @@ def plan(
     year: Year = None, out: Out = None, config: File = None, granules: Granules = None, reference: ReferenceMap = None,
     regions: Regions = None, grid: GridName = None, qc: Qc = None, iterations: Iterations = None,
     sample_pixels: SamplePixels = None, target: TargetOf = None, tol: Tol = None, w_gen: WGen = None,
-    seed: Seed = None, outputs: Outputs = None, scheduler: Scheduler = None, workers: Workers = None,
+    seed: Seed = None, outputs: Outputs = None, as_of: AsOf = None, model_year: ModelYear = None,
+    scheduler: Scheduler = None, workers: Workers = None,
     probe: Probe = True, json_file: Json = None,
 ) -> None:  # fmt: skip
     """Say what `sitscube run` would do, how long it would take, and whether it fits; nothing is changed."""
@@ -50,7 +54,8 @@ def plan(
         config, year=year, out=out, seed=seed, ingest__granules=granules, ingest__grid=grid, ingest__qc=qc,
         reference__path=reference, evaluation__regions=regions, training__iterations=iterations,
         training__sample_pixels=sample_pixels, training__target=target, training__tol=tol, training__w_gen=w_gen,
-        inference__outputs=listed(outputs), cluster__scheduler=scheduler, cluster__workers=workers,
+        inference__outputs=listed(outputs), ingest__as_of=day_of(as_of), inference__model_year=model_year,
+        cluster__scheduler=scheduler, cluster__workers=workers,
     )  # fmt: skip
     with open_executor(settings.cluster) as (executor, _):
         found = make_plan(settings, executor, Terminal(), probe=probe)

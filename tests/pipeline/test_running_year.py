@@ -13,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.executor import InProcess
 from pipeline.infer import infer
 from pipeline.ingest import ingest
+from pipeline.planning.states import survey
 from pipeline.progress import Silent
 from pipeline.refresh import has_own_model, refreshed
 from pipeline.run import planned, run
@@ -153,3 +154,9 @@ def test_refreshing_takes_the_running_year_and_the_latest_model_before_it(early,
         refreshed(given, JUNE, year=2017)
     assert not has_own_model(found)
     assert has_own_model(finished)
+
+
+def test_a_plan_of_a_running_year_has_no_training_and_knows_what_is_done(early):
+    do(early)
+    found = survey(early, InProcess(), Silent())
+    assert {stage: state.kind for stage, state in found.states.items()} == dict.fromkeys(planned(early), "done")
