@@ -1,4 +1,5 @@
 import json
+from datetime import date
 
 import pytest
 from downloads import NAMES, OTHER_TILE, Listener, config_for, failure, fetch, files_in
@@ -29,6 +30,15 @@ def test_all_granules_of_the_year_arrive_as_they_are(tmp_path, service):
         + ", ".join(missing[:10])
         + ", and 33 more"
     ]
+
+
+def test_of_a_running_year_only_what_is_due_is_missing(tmp_path, service):
+    """There are the composites of 1, 9 and 17 January; what has ended within 30 days is still awaited."""
+    soon, listener = config_for(tmp_path, ingest__as_of=date(2018, 2, 10)), Listener()
+    assert fetch(soon, listener).facts["missing"] == []
+    assert listener.messages == []
+    later = config_for(tmp_path, ingest__as_of=date(2018, 3, 12))  # 30 days after 10 February
+    assert fetch(later).facts["missing"] == ["A2018025 h18v04", "A2018033 h18v04"]
 
 
 def test_the_folder_that_the_configuration_names_is_the_target(tmp_path, service):
