@@ -1,8 +1,10 @@
 """The deployments on a Prefect server that keeps its records in PostgreSQL, as on several machines."""
 
 import asyncio
+import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,7 +46,7 @@ def database():
     with tempfile.TemporaryDirectory(prefix="sitscube-postgres-") as name:
         folder, port = Path(name), free_port()
         as_user = {}
-        if Path.home().owner() == "root" and pwd.getpwuid(folder.stat().st_uid).pw_name == "root":
+        if os.geteuid() == 0:
             as_user = {"user": unprivileged()}
             shutil.chown(folder, unprivileged())
         (folder / "password").write_text(PASSWORD)
@@ -58,8 +60,11 @@ def database():
             wait_until(lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0, "PostgreSQL")
             yield f"prefect:{PASSWORD}@127.0.0.1:{port}/postgres"
         finally:
-            server.terminate()  # the smart way would wait for clients
-            server.wait(30)
+            server.send_signal(signal.SIGINT)  # fast: SIGTERM would wait for clients
+            try:
+                server.wait(30)
+            finally:
+                server.kill()
 
 
 async def completed(database):
