@@ -262,8 +262,9 @@ def _explain(error: ValidationError, file: Path | None) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as in messages: what stands for credentials in a URL is left out."""
-    return re.sub(r"://[^/@]*@", "://...@", repr(value))
+    """A value as in messages: what may stand for credentials in a URL is left out."""
+    text = repr(value)
+    return re.sub(r"\?.*", "?...", re.sub(r"://.*@", "://...@", text)) if "://" in text else text
 
 
 def _siblings(place: tuple[int | str, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 Credentials and endpoints come from the environment and from fsspec's own configuration files, never from ours.
 """
 
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -17,6 +18,7 @@ from upath import UPath
 from pipeline.errors import UserError
 
 Location: TypeAlias = Path | UPath  # a disk's are plain absolute paths
+_PASSWORD: Final = re.compile(r"://[^@]*:[^@]*@")
 _ON_DISK: Final = ("file", "local")
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "s3": {"max_concurrency": 1}
@@ -33,13 +35,11 @@ def to_location(text: str | Path | UPath) -> Location:
     if isinstance(text, Path):
         return text.absolute()
     url = str(text)
+    refuse_secrets(url)
     if "::" in url:
         raise ValueError(f"{url} chains protocols: give the URL of the store itself, such as s3://bucket/prefix")
     if "://" not in url:
         return Path(url).absolute()
-    if "@" in urlsplit(url).netloc:
-        # it would stand in logs and in the record of the run; that error does not repeat it either
-        raise ValueError("a URL must hold no password: give credentials in the environment (AWS_ACCESS_KEY_ID, ...)")
     protocol = get_protocol(url)
     try:
         kind = fsspec.get_filesystem_class(protocol)
@@ -56,6 +56,19 @@ def to_location(text: str | Path | UPath) -> Location:
         return UPath(url, protocol=protocol, **_OPTIONS.get(protocol, {}), use_listings_cache=False)
     except ValueError as error:
         raise ValueError(f"{url}: {error}") from None
+
+
+def refuse_secrets(url: str) -> None:
+    """Refuse a URL that holds a password or a signature: it would stand in logs and in the record of the run.
+
+    Raises:
+        ValueError: it does; what it holds is not repeated.
+    """
+    # a secret may hold slashes, so that it does not end where a URL's host does
+    if "://" in url and ("@" in urlsplit(url).netloc or "?" in url or _PASSWORD.search(url)):
+        raise ValueError(
+            "a URL must hold no password and no query: give credentials in the environment (AWS_ACCESS_KEY_ID, ...)"
+        )
 
 
 AnyLocation = Annotated[

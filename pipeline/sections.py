@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 
 from pipeline.calendar import CalendarName
 from pipeline.grid import GRID_EXAMPLES, check_grid_name
+from pipeline.locations import refuse_secrets
 from pipeline.references import AUTO, PRODUCTS
 from pipeline.sources.quality import ACCEPTED, OBSERVED
 from pipeline.sources.raster_names import NamePattern
@@ -373,6 +374,12 @@ class Cluster(_Section):
         if self.tls_ca_file is None or self.tls_cert is None or self.tls_key is None:
             return None
         return self.tls_ca_file, self.tls_cert, self.tls_key
+
+    @field_validator("scheduler")
+    @classmethod
+    def _no_secret(cls, scheduler: str | None) -> str | None:
+        refuse_secrets(scheduler or "")
+        return scheduler
 
     @model_validator(mode="after")
     def _all_or_none(self) -> "Cluster":

@@ -51,7 +51,9 @@ class Status:
     years: tuple[YearStatus, ...]
 
 
-def look(out: Location, now: datetime, *, max_age: timedelta | None, max_silence: timedelta) -> Status:
+def look(
+    out: Location, now: datetime, *, max_age: timedelta | None, max_silence: timedelta, region: str | None = None
+) -> Status:
     """Look at every year below a folder of outputs.
 
     Args:
@@ -59,11 +61,12 @@ def look(out: Location, now: datetime, *, max_age: timedelta | None, max_silence
         now: the time.
         max_age: of the newest product, above which the status is critical; none: it may be of any age.
         max_silence: how long a run may go without a sign of life.
+        region: of which alone; none: of all, so that a fresh one hides that another is stale.
 
     Raises:
         UserError: there are no outputs.
     """
-    years = tuple(_year(folder, now, max_silence) for folder in _year_folders(out))
+    years = tuple(_year(folder, now, max_silence) for folder in _year_folders(out, region))
     if not years:
         raise UserError(f"{out} holds no outputs of sitscube: check --out or the configuration.")
     newest = max((each for each in years if each.published), key=_published, default=None)
@@ -85,12 +88,14 @@ def _published(year: YearStatus) -> datetime:
     return year.published or datetime.min.replace(tzinfo=UTC)
 
 
-def _year_folders(out: Location) -> list[Location]:
+def _year_folders(out: Location, only: str | None) -> list[Location]:
     """The folders of years, OUT/REGION/YEAR, by region and year."""
     if is_empty(out):
         return []
     found = []
     for region in sorted(_folders(out), key=str):
+        if only not in (None, region.name):
+            continue
         years = [folder for folder in _folders(region) if len(folder.name) == 4 and folder.name.isdecimal()]
         found += [folder for folder in sorted(years, key=str) if _holds_outputs(folder)]
     return found

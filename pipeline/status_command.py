@@ -1,6 +1,7 @@
 """The command `sitscube status`, which Nagios and cron can call."""
 
 import json
+import logging
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -9,9 +10,9 @@ import typer
 
 from pipeline.command_options import File, Out
 from pipeline.config import load_config
-from pipeline.errors import UserError
 
 _UNKNOWN = 3  # as Nagios has it
+_log = logging.getLogger(__name__)
 
 
 def status(
@@ -23,6 +24,7 @@ def status(
     max_silence: Annotated[
         float, typer.Option(min=0, help="Minutes without a sign of life after which a run is a warning.")
     ] = 60,
+    region: Annotated[str | None, typer.Option(help="Of this region alone; default: all of them together.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Say how all years stand: finished, running, stopped or failed, and how old the newest product is.
@@ -40,10 +42,14 @@ def status(
             datetime.now(UTC),
             max_age=age,
             max_silence=timedelta(minutes=max_silence),
+            region=region,
         )
-    except (UserError, OSError) as error:
+    except Exception as error:  # of whatever kind a store's are: a plugin's answer is that nothing is known
+        _log.debug("traceback", exc_info=True)
         typer.echo(
-            json.dumps({"level": "UNKNOWN", "message": str(error)}) if as_json else f"SITSCUBE UNKNOWN - {error}"
+            json.dumps({"level": "UNKNOWN", "message": str(error) or type(error).__name__})
+            if as_json
+            else f"SITSCUBE UNKNOWN - {error}"
         )
         raise typer.Exit(_UNKNOWN) from None
     if as_json:

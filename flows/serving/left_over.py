@@ -26,17 +26,20 @@ def call_crashed(api: str) -> int:
         UserError: the API refuses.
     """
     user, _, password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "").partition(":")
+    n_runs = 0
     with requests.Session() as session:
         session.trust_env = False  # no ~/.netrc, no proxy
         session.auth = (user, password) if user else None
         try:
-            runs = _ask(session, f"{api}/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": _AT_WORK}}}})
-            for run in runs:
-                crashed = {"state": {"type": "CRASHED", "message": _MESSAGE}, "force": True}
-                _ask(session, f"{api}/flow_runs/{run['id']}/set_state", crashed)
+            at_work = {"flow_runs": {"state": {"type": {"any_": _AT_WORK}}}}
+            crashed = {"state": {"type": "CRASHED", "message": _MESSAGE}, "force": True}
+            while runs := _ask(session, f"{api}/flow_runs/filter", at_work):  # which gives no more than a page
+                for run in runs:
+                    _ask(session, f"{api}/flow_runs/{run['id']}/set_state", crashed)
+                n_runs += len(runs)
         except requests.RequestException as error:
             raise UserError(f"Prefect's API does not tell which runs an earlier service has left: {error}.") from None
-    return len(runs)
+    return n_runs
 
 
 def _ask(session: requests.Session, address: str, body: dict[str, Any]) -> Any:

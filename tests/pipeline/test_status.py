@@ -145,3 +145,19 @@ def test_outputs_at_a_url_are_looked_at_too(finished):
         (held,) = look(place, datetime.now(UTC), max_age=DAY, max_silence=HOUR).years
     assert held.state == "running"
     assert stores.find(year / "map.zarr") is not None
+
+
+def test_one_region_is_looked_at_alone_where_it_is_named(out):
+    shutil.copytree(out / "small", out / "other")
+    assert len(look(out, datetime.now(UTC), max_age=DAY, max_silence=HOUR).years) == 2
+    (alone,) = look(out, datetime.now(UTC), max_age=DAY, max_silence=HOUR, region="other").years
+    assert alone.region == "other"
+    assert status(out, "--region", "nowhere")[0] == 3
+
+
+def test_a_store_that_cannot_be_looked_at_is_unknown(out, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no credentials")
+
+    monkeypatch.setattr("pipeline.status.look", fails)
+    assert status(out) == (3, "SITSCUBE UNKNOWN - no credentials\n")
