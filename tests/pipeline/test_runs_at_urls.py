@@ -20,7 +20,7 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.executor import InProcess
 from pipeline.grid import Shard
-from pipeline.infer import infer
+from pipeline.infer import infer, shard_marks
 from pipeline.locations import check_reachable, keys_below, to_location
 from pipeline.progress import Silent
 from pipeline.publish import publish
@@ -169,8 +169,9 @@ def test_a_killed_infer_on_s3_goes_on_and_ends_with_the_same_bytes(s3, country, 
         process.stdout.close()
         assert not xr.open_zarr(str(config.map), consolidated=False).attrs["complete"]
     grid = layout.read_grid(stores.open_to_read(config.map))
-    mark = stores.stage_fingerprint_at(config.map, "infer")
-    left = stores.shards_to_do(config.map, "infer", str(mark), ["label", "fpar_filled"], grid)
+    method = str(stores.stage_method(stores.open_to_read(config.map), "infer"))
+    marks = shard_marks(stores.open_to_read(config.cube), method, grid.shards)
+    left = stores.shards_to_do(config.map, "infer", marks, ["label", "fpar_filled"], grid)
     assert len(left) == len(grid.shards) - 7
     assert infer(config).facts["shards"] == len(left)
     assert objects_at(config.map) == objects(finished.map)
