@@ -20,11 +20,11 @@ from model.options import check_parameters, choose_device, drawn_seed, plain_par
 from model.pretraining import Progress
 from model.profiles import cluster_profiles, seasonal_order
 from model.series import ChannelScaler, FloatArray, as_series, observed_and_zeroed, select
-from model.series_model import Outcome, SeriesModel
+from model.series_model import Outcome, SeriesModel, joined
+from model.threads import one_thread
 
 NO_LABEL = -1
-BATCH_MULTIPLE = 32  # batches are padded to it: columns left over from full vectors are rounded differently
-BATCH_SIZE = 4096  # series in one forward pass: large against the cost of a call, small against the caches
+BLOCK = 2048  # series in every forward pass on a CPU: large against the cost of a call, small against the caches
 
 Population = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
@@ -81,10 +81,10 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
 
         y is ignored. `progress` is called with {"phase": "pretrain" | "joint", "step", "total", "losses": {...}}.
         `checkpoint` is a folder in which the state of training is kept while it goes on: a training that was killed
-        continues from there, to the same weights bit for bit, when it is started again with the same data and
-        parameters. The folder is left to the caller to remove. `population` gives, at every call, all series of which
-        X is a sample, in parts (n, T, C) in data units: cluster sizes f_j of the target P are then summed over them
-        instead of over X.
+        continues from there, to the same weights bit for bit on a CPU of the same kind, when it is started again with
+        the same data and parameters. The folder is left to the caller to remove. `population` gives, at every call,
+        all series of which X is a sample, in parts (n, T, C) in data units: cluster sizes f_j of the target P are then
+        summed over them instead of over X.
 
         Raises ValueError on parameters or data that cannot be used, TrainingDiverged where no restart helped.
         """
@@ -100,13 +100,14 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
                 f"X has n_samples={usable.sum()} series with an observation, fewer than n_clusters={self.n_clusters}"
             )
         scaler = ChannelScaler.fit(series)
-        trained = self._train(
-            *observed_and_zeroed(scaler.transform(series[usable]), device),
-            plain_parameters(self._training_parameters()) | {"random_state": drawn_seed(self.random_state)},
-            progress or _silent,
-            None if checkpoint is None else Path(checkpoint),
-            None if population is None else _scaled_parts(population, scaler, series.shape[1:], device),
-        )
+        with one_thread():
+            trained = self._train(
+                *observed_and_zeroed(scaler.transform(series[usable]), device),
+                plain_parameters(self._training_parameters()) | {"random_state": drawn_seed(self.random_state)},
+                progress or _silent,
+                None if checkpoint is None else Path(checkpoint),
+                None if population is None else _scaled_parts(population, scaler, series.shape[1:], device),
+            )
         validate_data(self, X, skip_check_array=True)  # n_features_in_, feature_names_in_
         self.model_, self.scaler_, self.n_iter_ = trained.model.eval(), scaler, trained.n_iter
         self.about_: dict[str, Any] = {}
@@ -138,10 +139,12 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
     # ---- using a trained model
 
     @torch.inference_mode()
-    def infer(self, X: Any, batch_size: int = BATCH_SIZE) -> Inference:
+    def infer(self, X: Any, batch_size: int = BLOCK) -> Inference:
         """Labels, probabilities, filled series and spread of X (n, T) or (n, T, C) in one pass.
 
-        Results do not depend on how X is cut: a series has the same label alone, or in batches of any size.
+        Results do not depend on how X is cut. On a CPU a series has the same bits alone and in batches of any size: all
+        go through the networks in blocks of one size. Between processors, or on a GPU, values differ by rounding, at
+        most 1e-6 of the range of the data; labels are then the same but for ties.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
@@ -166,8 +169,9 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
         """The forward pass over n series as stores hold them, one date after the other, in one batch.
 
         `dates` is float32 (T, C, n), data units, NaN = missing, on any device; what is computed lies on the model's.
-        Memory is in proportion to n. Series without any observation get what the weights alone say, which is for the
-        caller to set aside. Results of a series do not depend on the others. ValueError on other dates or channels.
+        Memory is in proportion to n, rounded up to whole blocks of `BLOCK` series on a CPU. Series without any
+        observation get what the weights alone say, which is for the caller to set aside. Results of a series do not
+        depend on the others (see `infer`). ValueError on other dates or channels.
         """
         self._check_fitted()
         expected = (self.n_times_, self.n_channels_)
@@ -176,14 +180,27 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
                 f"dates is {dates.dtype} {tuple(dates.shape)}; this model takes torch.float32 (T, C, n) with "
                 f"T = {expected[0]}, C = {expected[1]}"
             )
-        n_series = dates.shape[2]
-        lacking = -n_series % BATCH_MULTIPLE if n_series else BATCH_MULTIPLE
         minimum, span = self.scaler_.by_channel(self.model_.centres.device)
+        with one_thread():
+            parts = [self._forward(part, minimum, span) for part in self._blocks(dates)]
+        return DateInference(joined(parts), minimum, span)
+
+    def _blocks(self, dates: Tensor) -> Iterator[Tensor]:
+        """Cut dates (T, C, n) as the networks take them: in blocks of one size on a CPU, in one piece on a GPU.
+
+        A product of matrices is rounded as its size wants, so that only products of one size give equal bits.
+        """
+        return iter(dates.split(BLOCK, 2) if self.model_.centres.device.type == "cpu" else (dates,))
+
+    def _forward(self, dates: Tensor, minimum: Tensor, span: Tensor) -> Outcome:
+        """The forward pass over one block (T, C, n), scaled; on a CPU series of gaps make it a whole one."""
+        n_series = dates.shape[2]
         dates = dates.to(span.device, non_blocking=True)
+        lacking = BLOCK - n_series if span.device.type == "cpu" else int(n_series == 0)
         padded = pad(dates, (0, lacking), value=np.nan) if lacking else dates
         x = padded.sub(minimum).div_(span).permute(2, 0, 1)
         outcome = self.model_(x, ~x.isnan())
-        return DateInference(Outcome(*(part[:n_series] for part in outcome)), minimum, span)
+        return Outcome(*(part[:n_series] for part in outcome))
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """Labels (n,): the cluster with the largest q; -1 for a series without any observation."""
@@ -197,7 +214,7 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
         """Embedding z (n, E); NaN for a series without any observation."""
         series = self._check_series(X)
         embedding = np.full((len(series), self._n_features_out), np.nan, np.float32)
-        for rows, _, found in self._in_batches(series, BATCH_SIZE):
+        for rows, _, found in self._in_batches(series, BLOCK):
             embedding[rows] = found.z.cpu().numpy()
         return embedding
 

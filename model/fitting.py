@@ -43,8 +43,8 @@ def fit_model(
     """Train on scaled series x (n, T, C), 0 where the mask m is false, with an estimator's parameters.
 
     checkpoint: folder in which the state of training is kept at every target update. A training started again with
-    the same data and parameters, but for n_iter and device, goes on from there, on a CPU to the same bits; its first
-    report to `progress` then has "resumed": True. The folder is the caller's to remove.
+    the same data and parameters, but for n_iter and device, goes on from there, on a CPU of the same kind to the
+    same bits; its first report to `progress` then has "resumed": True. The folder is the caller's to remove.
     population: each call streams all series over which f_j is summed, in parts (x, m) of any size, scaled as x is.
 
     Raises ValueError where the folder holds a state that is damaged or of another training, TrainingDiverged where no

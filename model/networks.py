@@ -126,7 +126,19 @@ class Autoencoder(nn.Module):
         self.decoder = self._stack((embedding_size, *self.UNITS[::-1], n_inputs), rng)
 
     def encode(self, x_flat: Tensor) -> Tensor:
-        """Embedding z (B, E) of flattened series (B, T * C)."""
+        """Embedding z (B, E) of flattened series (B, T * C).
+
+        In evaluation mode and without gradient the batch is the contiguous axis of every product, as in the generator:
+        a layer of few units is otherwise rounded differently from row to row of one batch.
+        """
+        if not self.training and not torch.is_grad_enabled():
+            columns = x_flat.t()  # (T * C, B)
+            for layer in self.encoder:
+                if isinstance(layer, nn.Linear):
+                    columns = torch.addmm(layer.bias.unsqueeze(1), layer.weight, columns)
+                else:
+                    columns = layer(columns)
+            return columns.t()
         z: Tensor = self.encoder(x_flat)
         return z
 

@@ -1,5 +1,6 @@
 """What every trained model of series is made of, and what one forward pass of it gives."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -39,3 +40,12 @@ class SeriesModel(nn.Module):
         """Number the clusters anew; `order` (K,) holds the old numbers in their new order."""
         with torch.no_grad():
             self.centres.copy_(self.centres[order.to(self.centres.device)].clone())
+
+
+def joined(parts: Sequence[Outcome]) -> Outcome:
+    """Join the outcomes of consecutive series; those of one part are given as they are."""
+    if len(parts) == 1:
+        return parts[0]
+    # series lie along the last axis in memory: joined there, they need not be put in another order
+    along_last = ([one.movedim(0, -1) for one in same] for same in zip(*parts, strict=True))
+    return Outcome(*(torch.cat(same, -1).movedim(-1, 0) for same in along_last))

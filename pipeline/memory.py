@@ -10,7 +10,7 @@ import torch
 from distributed.system import memory_limit
 
 from model import JointClustering
-from model.base import BATCH_SIZE
+from model.base import BLOCK
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.grid import Grid, Shard
@@ -72,9 +72,9 @@ def batch_pixels(model: JointClustering) -> int:
     """Series that go through the network at once: on a CPU what suits its caches, on a GPU what suits its memory."""
     device = model.model_.centres.device
     if device.type != "cuda":
-        return BATCH_SIZE
+        return BLOCK
     free, _ = torch.cuda.mem_get_info(device)
-    return max(BATCH_SIZE, min(_MOST_ON_GPU, int(_GPU_SHARE * free / series_bytes(model))))
+    return max(BLOCK, min(_MOST_ON_GPU, int(_GPU_SHARE * free / series_bytes(model))))
 
 
 def series_bytes(model: JointClustering) -> int:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from model import Generator, JointClustering
+from model.base import BLOCK
 from model.series import select
 
 
@@ -68,6 +69,37 @@ def test_a_series_has_the_same_bits_in_batches_of_any_size(hidden_size, n_channe
         parts = model.infer(X[:n], batch_size=size)
         for one, other in zip(parts, whole, strict=True):
             np.testing.assert_array_equal(one, other[:n])
+
+
+def test_more_dates_than_a_block_have_the_bits_of_their_blocks():
+    rng = np.random.default_rng(0)
+    X = rng.random((2 * BLOCK + 5, 9)).astype(np.float32)
+    X[rng.random(X.shape) < 0.3] = np.nan
+    model = JointClustering(n_iter=2, warm_up=2, preset="robust", w_gen=0, batch_size=50, random_state=0).fit(X[:200])
+    dates = torch.from_numpy(X.T[:, None].copy())
+    together = model.infer_dates(dates)
+    for start, n in ((0, 7), (BLOCK - 3, 6), (2 * BLOCK, 5)):
+        alone = model.infer_dates(dates[..., start : start + n])
+        for one, other in zip(alone.scaled, together.scaled, strict=True):
+            assert torch.equal(one, other[start : start + n])
+
+
+def test_training_and_inference_leave_the_number_of_threads_as_it_is_and_do_not_depend_on_it():
+    rng = np.random.default_rng(0)
+    X = rng.random((300, 9)).astype(np.float32)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            model = JointClustering(n_iter=4, preset="robust", warm_up=4, batch_size=150, random_state=0).fit(X)
+            found.append((model.model_.state_dict(), model.infer(X)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    (weights, results), (other_weights, other_results) = found
+    assert all(torch.equal(weights[name], other_weights[name]) for name in weights)
+    for one, other in zip(results, other_results, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_dates_in_are_the_series_that_infer_takes():
