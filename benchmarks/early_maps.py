@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import layout, stores
-from pipeline.calendar import composite_dates, period_end
-from pipeline.cluster import open_executor
-from pipeline.config import load_config
-from pipeline.evaluate import read_accuracy
-from pipeline.layout import MISSING
-from pipeline.progress import Terminal
-from pipeline.run import run_stage
+from pipeline.base.calendar import composite_dates, period_end
+from pipeline.base.progress import Terminal
+from pipeline.config.config import load_config
+from pipeline.cube import layout, stores
+from pipeline.cube.layout import MISSING
+from pipeline.runtime.dask.cluster import open_executor
+from pipeline.stages.evaluate import read_accuracy
+from pipeline.stages.run import run_stage
 
 STAGES = ("ingest", "prepare", "infer", "evaluate")
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from model import Generator, JointClustering, soft_assignment
-from pipeline.channels import filled_name, spread_names, to_physical
-from pipeline.labelling import CONFIDENCE, LABEL, label_series
-from pipeline.sources.source import Channel
+from pipeline.base.channel import Channel
+from pipeline.cube.channels import filled_name, spread_names, to_physical
+from pipeline.stages.infer.labelling import CONFIDENCE, LABEL, label_series
 
 FPAR = Channel("fpar", "FPAR", "1", 0.01, 0.0, "uint8", 255, (0, 100))
 MAP_ONLY = (LABEL, CONFIDENCE)

@@ -40,7 +40,7 @@ def read_with_h5py(folder: Path) -> None:
 
 
 def read_with_ours(folder: Path) -> None:
-    from pipeline.sources.viirs import ViirsGranules
+    from pipeline.sources.viirs.granules import ViirsGranules
 
     source = ViirsGranules(folder, 2018, "standard", ())
     for path in sorted(folder.glob("*.h5")):
@@ -49,8 +49,8 @@ def read_with_ours(folder: Path) -> None:
 
 
 def ingest_year(folder: Path, grid: str, out: Path, **settings: object) -> None:
-    from pipeline.config import load_config
-    from pipeline.ingest import ingest
+    from pipeline.config.config import load_config
+    from pipeline.stages.ingest.stage import ingest
 
     ingest(load_config(year=2018, out=out, ingest__granules=folder, ingest__grid=grid, **settings))
 
@@ -64,7 +64,7 @@ def worker(task: str, folder: Path) -> None:
             settings = {"region__outline": outline, "region__name": "box", "ingest__max_missing_share": 1.0}
             ingest_year(folder, "sinusoidal-463m", Path(out), **settings)
         else:
-            import pipeline.ingest  # noqa: F401  so that imports are not counted
+            import pipeline.stages.ingest.stage  # noqa: F401  so that imports are not counted
 
             started = time.process_time()
             if task == "h5py":
@@ -99,8 +99,8 @@ def cost(folder: Path, rounds: int) -> None:
 
 def make_area(folder: Path, times: int) -> None:
     """Granules of an area `times` as wide and as high, all land, on four dates."""
-    from pipeline.simulation.granules import granule_name, write_granule
-    from pipeline.sources.tiles import tiles_touching
+    from pipeline.sources.simulated.granules import granule_name, write_granule
+    from pipeline.sources.viirs.names import tiles_touching
 
     area = box(WEST, SOUTH, WEST + times * WIDTH, SOUTH + times * HEIGHT)
     folder.mkdir()
@@ -116,7 +116,8 @@ def make_area(folder: Path, times: int) -> None:
 
 
 def memory(scratch: Path) -> None:
-    from pipeline.grid import make_grid, read_outline
+    from pipeline.grid.grid import make_grid
+    from pipeline.grid.polygons import read_outline
 
     for times in (1, 2, 4):
         folder = scratch / f"area-{times}"

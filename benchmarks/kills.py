@@ -22,8 +22,8 @@ from processes import Cluster, Process
 from synthetic_country import Country, chunks, strays
 from synthetic_cube import make_cube, make_model
 
-from pipeline.config import Config, load_config
-from pipeline.infer import infer
+from pipeline.config.config import Config, load_config
+from pipeline.stages.infer.stage import infer
 
 YEAR = 2018
 KINDS = ("worker", "scheduler", "client")

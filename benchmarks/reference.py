@@ -81,9 +81,9 @@ def grid_over(box: GeoBox) -> GeoBox:
 
 def worker(task: str, path: Path) -> None:
     """Do one task and print its seconds, on the clock and of the processor, and the peak of this process's memory."""
-    from pipeline.majority import majority, windows
-    from pipeline.placement import place
     from pipeline.references.geotiff import CACHE, GeoTiffMap, look
+    from pipeline.references.majority import majority, windows
+    from pipeline.references.placement import place
 
     source = GeoTiffMap(path, look(str(path), str(path), "a map")[0], None, "")
     grid = grid_over(source.geobox)

@@ -24,13 +24,14 @@ from figures_table import machine, table
 from scale_parts import PARTS, Part, begin_scratch, nothing
 from synthetic_cube import make_cube, make_model
 
-from pipeline import accounting, layout, stores
-from pipeline.cluster import open_executor
-from pipeline.config import Config, load_config
-from pipeline.infer import infer
-from pipeline.on_dask import OnDask
-from pipeline.progress import Silent
-from pipeline.stage import run_shards
+from pipeline.base import accounting
+from pipeline.base.progress import Silent
+from pipeline.config.config import Config, load_config
+from pipeline.cube import layout, stores
+from pipeline.runtime.dask.cluster import open_executor
+from pipeline.runtime.dask.executor import OnDask
+from pipeline.runtime.stage import run_shards
+from pipeline.stages.infer.stage import infer
 
 MEGABYTE = 1e6
 
@@ -72,8 +73,6 @@ class Run:
 
 def warm_up() -> None:
     """Import what tasks need; it is not what is measured."""
-    import pipeline.infer
-    import pipeline.labelling  # noqa: F401
 
 
 @contextmanager

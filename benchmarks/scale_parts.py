@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline import layout, stores
-from pipeline.channels import read_channels, to_physical
-from pipeline.config import Config
-from pipeline.grid import Shard
-from pipeline.infer import load_model
-from pipeline.label_names import SEASON_NAMES
-from pipeline.labelling import label_series
-from pipeline.map_layers import map_layers
-from pipeline.memory import batch_pixels
-from pipeline.series import mapped_numbers
+from pipeline.config.config import Config
+from pipeline.cube import layout, stores
+from pipeline.cube.channels import read_channels, to_physical
+from pipeline.cube.label_names import SEASON_NAMES
+from pipeline.cube.map_layers import map_layers
+from pipeline.cube.series import mapped_numbers
+from pipeline.cube.trained_model import load_model
+from pipeline.grid.grid import Shard
+from pipeline.stages.infer.labelling import label_series
+from pipeline.stages.memory import batch_pixels
 
 SCRATCH = "scratch"  # stage that the written shards belong to
 

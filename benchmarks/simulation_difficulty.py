@@ -23,15 +23,15 @@ from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import cross_val_predict
 
-from pipeline.calendar import DAYS_OF_YEAR, composite_dates, period_of
-from pipeline.cluster import open_executor
-from pipeline.config import Config, load_config
-from pipeline.grid import read_outline
-from pipeline.sections import Cluster
-from pipeline.simulate import simulate
-from pipeline.sources.choice import open_source
-from pipeline.sources.sinusoidal import SINUSOIDAL
-from pipeline.sources.viirs_codes import FILL, QUALITY
+from pipeline.base.calendar import DAYS_OF_YEAR, composite_dates, period_of
+from pipeline.config.config import Config, load_config
+from pipeline.grid.polygons import read_outline
+from pipeline.grid.sinusoidal import SINUSOIDAL
+from pipeline.runtime.dask.cluster import open_executor
+from pipeline.runtime.settings import Cluster
+from pipeline.sources.viirs.codes import FILL, QUALITY
+from pipeline.stages.simulate import simulate
+from pipeline.stages.sources import open_source
 
 WINTER, SUMMER = (211, 212, 213, 214, 218, 232), (216, 217, 231, 233)
 SEASONS = {"winter": (12, 1, 2), "spring": (3, 4, 5), "summer": (6, 7, 8), "autumn": (9, 10, 11)}

@@ -17,14 +17,17 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box, mapping
 
 from model import JointClustering
-from pipeline import layout, prepare, stores, strips
-from pipeline.calendar import composite_dates
-from pipeline.channels import to_physical
-from pipeline.config import Config
-from pipeline.files import write_text
-from pipeline.grid import LONLAT, Grid, project
-from pipeline.sources.viirs import ViirsGranules
-from pipeline.train import expected_of_model
+from pipeline.base.calendar import composite_dates
+from pipeline.base.files import write_text
+from pipeline.config.config import Config
+from pipeline.cube import layout, stores
+from pipeline.cube.channels import to_physical
+from pipeline.cube.trained_model import expected_of_model
+from pipeline.grid.grid import Grid
+from pipeline.grid.polygons import LONLAT, project
+from pipeline.sources.viirs.granules import ViirsGranules
+from pipeline.stages import prepare
+from pipeline.stages.ingest import strips
 
 BLOCK = 256  # cells along y and x of the block of distinct series
 CELL = 10.0  # m

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from model import JointClustering
-from model.joint_model import JointModel
-from model.networks import Discriminator, Generator
-from model.options import training_options
-from model.training import JointTraining
+from model.networks.joint import JointModel
+from model.networks.networks import Discriminator, Generator
+from model.parameters import training_options
+from model.training.algorithm import JointTraining
 
 
 class PlainGenerator(nn.Module):

@@ -8,7 +8,7 @@ from prefect.states import Failed, State
 
 from flows.parameters import Count, Scheduler, Year, configuration
 from flows.stages import do_stages
-from pipeline.errors import UserError
+from pipeline.base.errors import UserError
 
 
 @flow(name="annual_map", persist_result=False)

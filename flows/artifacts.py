@@ -21,11 +21,11 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectException
 
-from pipeline.config import Config
-from pipeline.evaluate import accuracy_lines, read_accuracy
-from pipeline.files import read_bytes
-from pipeline.locations import Location
-from pipeline.progress import Log, Task
+from pipeline.base.files import read_bytes
+from pipeline.base.locations import Location
+from pipeline.base.progress import Log, Task
+from pipeline.config.config import Config
+from pipeline.stages.evaluate import accuracy_lines, read_accuracy
 
 EVERY: Final = 5.0  # s between two updates of a bar: each is a request to the server
 LARGEST_PICTURE: Final = 1_000_000  # bytes that are put into a Markdown artifact, and so into Prefect's database

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline import cli
-from pipeline.progress import Terminal
+from pipeline.base.progress import Terminal
+from pipeline.cli import commands as cli
 
 Port = Annotated[int, typer.Option(min=1024, max=65535, help="Of the Prefect server and its pages.")]
 SchedulerPort = Annotated[int, typer.Option(min=1024, max=65535, help="Of the Dask scheduler.")]
@@ -25,7 +25,7 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve scheduled runs on this machine: Prefect, Dask, and the deployments, until Ctrl-C."""
     from flows.serving import serve as keep_serving
-    from flows.serving.parts import Ports
+    from flows.serving.services import Ports
 
     n_workers = (os.cpu_count() or 1) if workers is None else workers
     keep_serving(folder, prefect_file, n_workers, Ports(port, scheduler_port, dashboard_port), Terminal())

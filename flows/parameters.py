@@ -6,9 +6,9 @@ from typing import Annotated
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from pipeline.config import Config, load_config
-from pipeline.errors import UserError
-from pipeline.sections import FIRST_YEAR, LAST_YEAR
+from pipeline.base.errors import UserError
+from pipeline.config.config import Config, load_config
+from pipeline.config.sections import FIRST_YEAR, LAST_YEAR
 
 Year = Annotated[int, Field(ge=FIRST_YEAR, le=LAST_YEAR)]
 Years = Annotated[list[Year], Field(min_length=1)]

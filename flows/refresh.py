@@ -10,9 +10,9 @@ from prefect.states import Completed, Failed, State
 
 from flows.parameters import Count, Scheduler, Year, configuration
 from flows.stages import do_stages
-from pipeline.errors import UserError
-from pipeline.publish import is_whole
-from pipeline.refresh import has_own_model, refreshed
+from pipeline.base.errors import UserError
+from pipeline.operations.refresh import has_own_model, refreshed
+from pipeline.stages.publish import is_whole
 
 
 @flow(name="refresh", persist_result=False)

@@ -12,12 +12,12 @@ from prefect.tasks import Task
 
 from flows.artifacts import FlowReporter, show_dashboard, show_results
 from flows.parameters import Count, Scheduler, Year, configuration
-from pipeline import lock
-from pipeline.cluster import open_executor
-from pipeline.config import Config
-from pipeline.errors import OutOfReach, UserError
-from pipeline.executor import Executor
-from pipeline.run import planned, run_stage
+from pipeline.base.errors import OutOfReach, UserError
+from pipeline.base.locks import folder as lock
+from pipeline.config.config import Config
+from pipeline.runtime.dask.cluster import open_executor
+from pipeline.runtime.executor import Executor
+from pipeline.stages.run import planned, run_stage
 
 RETRY_DELAYS: Final[list[float]] = [60, 300, 900]  # s; the stage goes on where it was, and does nothing twice
 

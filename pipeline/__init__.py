@@ -7,7 +7,8 @@ importing one module of the package does not wait for xarray and Dask.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.opening import open_clusters, open_year
+    from pipeline.cube.opening import open_clusters, open_year
+
 
 __all__ = ["open_clusters", "open_year"]
 
@@ -15,6 +16,6 @@ __all__ = ["open_clusters", "open_year"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pipeline import opening
+    from pipeline.cube import opening
 
     return getattr(opening, name)

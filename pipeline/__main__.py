@@ -1,5 +1,5 @@
 """`python -m pipeline`: the same as the command `sitscube`."""
 
-from pipeline.cli import main
+from pipeline.cli.commands import main
 
 main()

@@ -22,9 +22,9 @@ from processes import Process, wait_until
 from small_country import flow_country
 
 from flows import stages
-from pipeline.config import load_config
-from pipeline.errors import OutOfReach, UserError
-from pipeline.stage import StageResult
+from pipeline.base.errors import OutOfReach, UserError
+from pipeline.config.config import load_config
+from pipeline.runtime.stage import StageResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 STAGES = ("ingest", "prepare", "train", "infer", "evaluate", "publish")

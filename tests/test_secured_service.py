@@ -13,9 +13,9 @@ from certificates import make_certificates
 from serving import DEPLOYMENTS, ROOT, Serving
 from small_country import flow_country
 
-from pipeline.cluster import open_executor
-from pipeline.errors import UserError
-from pipeline.sections import Cluster
+from pipeline.base.errors import UserError
+from pipeline.runtime.dask.cluster import open_executor
+from pipeline.runtime.settings import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PASSWORD = "only-for-those-who-know-it"

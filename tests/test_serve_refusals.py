@@ -3,10 +3,10 @@ import socket
 import pytest
 
 from flows.serving import serve
-from flows.serving.part import Part
-from flows.serving.parts import Layout, Ports, commands, environment, flow_workers, server
-from pipeline.errors import UserError
-from pipeline.progress import Silent
+from flows.serving.process import Part
+from flows.serving.services import Layout, Ports, commands, environment, flow_workers, server
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Silent
 
 
 @pytest.fixture

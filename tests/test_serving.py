@@ -14,7 +14,7 @@ from processes import free_port, wait_until
 from serving import DEPLOYMENTS, ROOT, Serving
 from small_country import flow_country
 
-from pipeline import lock
+from pipeline.base.locks import folder as lock
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 

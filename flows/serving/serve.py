@@ -12,15 +12,16 @@ from typing import Final
 
 import requests
 
-from flows.serving import orphans, parts
-from flows.serving.left_over import call_crashed
-from flows.serving.part import Part
-from flows.serving.parts import Layout, Ports
-from pipeline import lock
-from pipeline.cluster import HOST, gpus, security
-from pipeline.config import load_config
-from pipeline.errors import InUse, UserError
-from pipeline.progress import Reporter
+from flows.serving import orphans
+from flows.serving import services as parts
+from flows.serving.process import Part
+from flows.serving.services import Layout, Ports
+from flows.serving.stale_runs import call_crashed
+from pipeline.base.errors import InUse, UserError
+from pipeline.base.locks import folder as lock
+from pipeline.base.progress import Reporter
+from pipeline.config.config import load_config
+from pipeline.runtime.dask.cluster import HOST, gpus, security
 
 START: Final = 120.0  # s that a part gets until it answers
 WATCH: Final = 1.0  # s between two looks at the parts

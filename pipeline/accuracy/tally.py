@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.accuracy.confusion import Confusion
 from pipeline.accuracy.probability_sample import Drawn, keys
-from pipeline.label_names import SEASON_NAMES
-from pipeline.layout import MISSING
+from pipeline.cube.label_names import SEASON_NAMES
+from pipeline.cube.layout import MISSING
 
 CLASSES: Final = (*SEASON_NAMES, "other or either season")  # of the reference, for every cell that it knows
 OTHER: Final = len(SEASON_NAMES)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from pipeline.comparison.files import check_writable
+from pipeline.base.errors import UserError
+from pipeline.base.files import check_writable
+from pipeline.base.progress import Reporter
+from pipeline.comparison.contest import Contest, Ledger, run_contest
 from pipeline.comparison.methods import Method
-from pipeline.comparison.runs import Contest, Ledger, Row, run_contest
-from pipeline.comparison.section import comparison_section
-from pipeline.comparison.table import failures, write_files
-from pipeline.errors import UserError
-from pipeline.progress import Reporter
+from pipeline.reports.comparison import comparison_section
+from pipeline.reports.comparison_table import Row, failures, write_files
 
 __all__ = ["check_failures", "compare", "comparison_section"]
 

@@ -10,13 +10,13 @@ from typing import Final
 import numpy as np
 
 from pipeline.accuracy.confusion import Confusion
+from pipeline.base.errors import UserError
+from pipeline.base.fingerprint import content_digest, fingerprint
+from pipeline.base.progress import Reporter
+from pipeline.comparison.contest import Contest, fit
+from pipeline.comparison.imputation import Hidden
 from pipeline.comparison.methods import Estimator, Method, with_training
-from pipeline.comparison.runs import Contest, fit
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.fingerprint import content_digest, fingerprint
-from pipeline.imputation import Hidden
-from pipeline.progress import Reporter
+from pipeline.config.config import Config
 
 _WHOLE: Final = 2**53  # up to here floating point tells whole numbers apart
 

@@ -7,18 +7,10 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 import model
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.kmeans import FilledKMeans
-from pipeline.train import make_estimator
-
-PAPER_REGION: Final = "italy"
-# Table I of the paper: overall accuracy over Italy, mean of three runs
-PAPER: Final[dict[str, dict[int, float]]] = {
-    "joint": {2018: 0.9261, 2021: 0.9556, 2022: 0.9019},
-    "mean-dec": {2018: 0.8408, 2021: 0.8949, 2022: 0.9059},
-    "crli": {2018: 0.6622, 2021: 0.6056, 2022: 0.6789},
-}
+from model.filled_kmeans import FilledKMeans
+from pipeline.base.errors import UserError
+from pipeline.config.config import Config
+from pipeline.stages.train.stage import make_estimator
 
 
 class Estimator(Protocol):

@@ -8,27 +8,28 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from pipeline import layout, stores
 from pipeline.accuracy.confusion import Confusion
-from pipeline.channels import read_channels
+from pipeline.base.errors import UserError
+from pipeline.base.fingerprint import fingerprint
+from pipeline.base.locations import Location
+from pipeline.base.progress import Reporter
+from pipeline.comparison.contest import Contest
+from pipeline.comparison.imputation import Hidden
 from pipeline.comparison.methods import Estimator, Method
-from pipeline.comparison.runs import Contest
-from pipeline.config import Config, load_config
-from pipeline.errors import UserError
-from pipeline.evaluate import reduced_reference
-from pipeline.executor import Executor
-from pipeline.fingerprint import fingerprint
-from pipeline.grid import Shard
-from pipeline.imputation import Hidden
-from pipeline.label_names import SEASON_NAMES
-from pipeline.locations import Location
-from pipeline.memory import check_sample
-from pipeline.prepare import count_cells
-from pipeline.progress import Reporter
-from pipeline.reference import UNUSED
-from pipeline.run import planned, run_stage
-from pipeline.series import Sample, mapped_series, sample_series, series_by_shard
-from pipeline.stage import run_shards
+from pipeline.config.config import Config, load_config
+from pipeline.cube import layout, stores
+from pipeline.cube.channels import read_channels
+from pipeline.cube.label_names import SEASON_NAMES
+from pipeline.cube.masks import count_cells
+from pipeline.cube.series import mapped_series
+from pipeline.grid.grid import Shard
+from pipeline.references.legend import UNUSED
+from pipeline.runtime.executor import Executor
+from pipeline.runtime.stage import run_shards
+from pipeline.stages.evaluate import reduced_reference
+from pipeline.stages.memory import check_sample
+from pipeline.stages.run import planned, run_stage
+from pipeline.stages.train.sample import Sample, sample_series, series_by_shard
 
 NEEDED: Final = ("simulate", "download", "ingest", "prepare")  # stages, as far as the configuration plans them
 UNSEEN: Final = 5000  # most series, none of them trained on, that filling is measured on

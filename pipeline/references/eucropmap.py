@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.errors import UserError
-from pipeline.layout import SIMULATED
+from pipeline.base.errors import UserError
+from pipeline.cube.layout import SIMULATED
 from pipeline.references.geotiff import GeoTiffMap, check_whole, look
 
 NAME: Final = "EUCROPMAP"
-TABLE: Final = Path(__file__).parents[1] / "data" / "references" / "eucropmap.csv"
+TABLE: Final = Path(__file__).parent / "tables" / "eucropmap.csv"
 CODES: Final[tuple[int, ...]] = ()
 _YEAR = re.compile(r"EU_?CROP_?MAP[_-]?(20\d\d|\d\d)(?!\d)", re.IGNORECASE)  # EUCROPMAP_2018, EU_CropMap_22_v1
 _WHAT: Final = "a EUCROPMAP GeoTIFF"

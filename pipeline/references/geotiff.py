@@ -15,8 +15,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from pipeline.errors import UserError
-from pipeline.fingerprint import content_digest
+from pipeline.base.errors import UserError
+from pipeline.base.fingerprint import content_digest
 from pipeline.references.legend import NO_DATA
 
 CACHE: Final = 64  # MB that GDAL keeps of decoded tiles; windows begin at tiles, so that few are met again

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.base.errors import UserError
 
 NO_DATA: Final = 0  # code of cells without a class, in every reference map
 SEASONS: Final = ("winter", "summer")  # a season's place here is its number

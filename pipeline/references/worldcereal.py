@@ -23,14 +23,14 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.errors import UserError
-from pipeline.fingerprint import fingerprint
+from pipeline.base.errors import UserError
+from pipeline.base.fingerprint import fingerprint
 from pipeline.references.geotiff import Layout, look
 from pipeline.references.legend import NO_DATA
-from pipeline.references.zone import ZoneReader
+from pipeline.references.worldcereal_zone import ZoneReader
 
 NAME: Final = "WorldCereal"
-TABLE: Final = Path(__file__).parents[1] / "data" / "references" / "worldcereal.csv"
+TABLE: Final = Path(__file__).parent / "tables" / "worldcereal.csv"
 WINTER, MAIZE, DROPPED, OTHER_CROP, OTHER = 1, 2, 3, 4, 10  # codes of the legend
 CODES: Final[tuple[int, ...]] = (WINTER, MAIZE, DROPPED, OTHER_CROP, OTHER)
 NEEDED: Final = ("wintercereals", "maize")

@@ -4,9 +4,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.errors import UserError
-from pipeline.retry import Transient
-from pipeline.sources.sinusoidal import Tile
+from pipeline.base.errors import UserError
+from pipeline.base.retry import Transient
+from pipeline.grid.sinusoidal import Tile
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,8 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.base.channel import Channel
 from pipeline.sources.quality import Rule
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One measured quantity, and how the cube stores it: physical = stored * scale + offset."""
-
-    name: str  # of the cube's array
-    long_name: str
-    units: str
-    scale: float
-    offset: float
-    dtype: str  # of the stored numbers
-    missing: int  # the stored number that says that there is no observation
-    valid_range: tuple[int, int]  # of the stored numbers
 
 
 @dataclass(frozen=True)

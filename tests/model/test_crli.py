@@ -6,8 +6,9 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from model import CRLI, TrainingDiverged, crli_training
-from model.crli_networks import CRLIModel, RecurrentAutoencoder, kmeans_loss, nearest
+from model import CRLI, TrainingDiverged
+from model.networks.crli import CRLIModel, RecurrentAutoencoder, kmeans_loss, nearest
+from model.training import crli as crli_training
 
 SMALL = {"n_iter": 5, "batch_size": 32, "latent_size": 4, "random_state": 1, "device": "cpu"}
 

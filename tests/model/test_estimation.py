@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model import Generator, JointClustering
-from model.base import BLOCK
+from model.estimators.base import BLOCK
 from model.series import select
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from model.gru import GRU
-from model.imputing_gru import imputing_gru
+from model.networks.gru import GRU
+from model.networks.imputing_gru import imputing_gru
 
 
 def normal_parameters(module, seed=0):

@@ -7,9 +7,8 @@ import torch
 from sklearn.base import clone
 
 from model import JointClustering, MeanDEC
-from model.joint_model import JointModel
-from model.mean_filling import MeanFilling
-from model.presets import with_preset
+from model.networks.joint import JointModel, MeanFilling
+from model.parameters import with_preset
 
 SMALL = {"n_iter": 6, "target_interval": 4, "pretrain_epochs": 3, "batch_size": 32, "random_state": 1, "device": "cpu"}
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from model import Autoencoder, TrainingDiverged
-from model.batches import Batches
-from model.pretraining import initial_centres, pretrain, smallest_distance
+from model.training.batches import Batches
+from model.training.pretraining import initial_centres, pretrain, smallest_distance
 
 
 def series(n_series=200, n_dates=12, seed=0):

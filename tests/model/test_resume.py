@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from model import JointClustering, training, training_state
-from model.fitting import Fit, fit_model
-from model.history import history_lines
+from model import JointClustering
+from model.training import algorithm as training
+from model.training import state as training_state
+from model.training.fit import Fit, fit_model
+from model.training.history import history_lines
 
 SMALL = {
     "n_iter": 11, "target_interval": 3, "batch_size": 16, "pretrain_epochs": 2, "adversarial_interval": 2,

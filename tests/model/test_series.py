@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.profiles import cluster_profiles, seasonal_order
+from model.estimators.profiles import cluster_profiles, seasonal_order
 from model.series import ChannelScaler, as_series, mean_filled, observed_and_zeroed
 
 NAN = np.nan

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from model import JointClustering
-from model.fitting import fit_model
-from model.joint_model import JointModel
-from model.snapshots import Snapshots
+from model.networks.joint import JointModel
+from model.training.fit import fit_model
+from model.training.snapshots import Snapshots
 
 
 def data(n_series=60, n_times=8, n_channels=2, seed=0):

@@ -6,12 +6,11 @@ import torch
 from sklearn.decomposition import PCA
 
 from model import JointClustering, TrainingDiverged
-from model import warm_up as warm_up_module
-from model.components import FLOOR, centres_from_clusters, start_from_components
 from model.losses import prediction_loss
-from model.networks import Autoencoder, Generator
-from model.presets import PRESETS, pretraining_steps, with_preset
-from model.warm_up import filled_by, warm_up
+from model.networks.networks import Autoencoder, Generator
+from model.parameters import PRESETS, pretraining_steps, with_preset
+from model.training import components_start as warm_up_module
+from model.training.components_start import FLOOR, centres_from_clusters, filled_by, start_from_components, warm_up
 
 
 def generator_of(seed):

@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import JointClustering, survey
-from model.fitting import fit_model
-from model.joint_model import JointModel
-from model.survey import take_survey
+from model import JointClustering
+from model.networks.joint import JointModel
+from model.training import target as survey
+from model.training.fit import fit_model
+from model.training.target import take_survey
 
 
 def data(n_series=90, n_times=9, seed=0):

@@ -14,9 +14,9 @@ from model import (
     reconstruction_loss,
     target_distribution,
 )
-from model.joint_model import JointModel
-from model.options import training_options
-from model.training import JointTraining, TrainingOptions
+from model.networks.joint import JointModel
+from model.parameters import TrainingOptions, training_options
+from model.training.algorithm import JointTraining
 
 DEFAULTS = {
     "preset": "paper",

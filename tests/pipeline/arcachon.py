@@ -11,7 +11,7 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-from pipeline.sources.sinusoidal import SINUSOIDAL
+from pipeline.grid.sinusoidal import SINUSOIDAL
 
 CUBE = Path(__file__).parents[3] / "shared" / "data" / "mod15a2h_lai_arcachon2004.npz"
 

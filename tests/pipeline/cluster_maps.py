@@ -3,10 +3,10 @@
 import numpy as np
 from written import GRID
 
-from pipeline import layout, stores
-from pipeline.config import Config, load_config
-from pipeline.grid import Grid
-from pipeline.locations import Location
+from pipeline.base.locations import Location
+from pipeline.config.config import Config, load_config
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import Grid
 
 
 def numbers(year: int, layer: str, grid: Grid = GRID) -> np.ndarray:

@@ -8,10 +8,10 @@ from downloads import NAMES, OTHER_TILE, connected
 from earthdata_service import EarthdataService, granule_bytes
 from small_country import make_country, small_config
 
-from pipeline.config import Config
-from pipeline.executor import InProcess
-from pipeline.progress import Silent
-from pipeline.run import run
+from pipeline.base.progress import Silent
+from pipeline.config.config import Config
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.run import run
 
 
 @pytest.fixture(scope="session")

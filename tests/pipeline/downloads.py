@@ -10,9 +10,9 @@ import responses
 from earthdata_service import METADATA, TOKEN, EarthdataService, name_of
 from shapely.geometry import box, mapping
 
-from pipeline.config import load_config
-from pipeline.download import download
-from pipeline.errors import UserError
+from pipeline.base.errors import UserError
+from pipeline.config.config import load_config
+from pipeline.stages.download.stage import download
 
 NAMES = tuple(name_of(day=day) for day in (1, 9, 17))
 OTHER_TILE = name_of(day=1, tile="h19v04")

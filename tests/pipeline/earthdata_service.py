@@ -15,8 +15,8 @@ from zlib import crc32
 import requests
 import responses
 
-from pipeline.simulation.granules import write_granule
-from pipeline.sources.sinusoidal import Tile
+from pipeline.grid.sinusoidal import Tile
+from pipeline.sources.simulated.granules import write_granule
 
 TOKEN = "eyJ0eXAiOiJKV1QifQ.the-secret-token.c2lnbmF0dXJl"
 USERNAME, PASSWORD = "kepler", "the-secret-password"

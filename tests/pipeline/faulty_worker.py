@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 from distributed import Worker
 
-from pipeline import layout, stores
+from pipeline.cube import layout, stores
 
 VARIABLE: Final = "SHARD_FAULTS"
 _read = stores.read_window

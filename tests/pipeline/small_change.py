@@ -9,10 +9,11 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box, mapping
 
-from pipeline import layout, stores
-from pipeline.config import Config, load_config
-from pipeline.fingerprint import fingerprint
-from pipeline.grid import LONLAT, Grid, project
+from pipeline.base.fingerprint import fingerprint
+from pipeline.config.config import Config, load_config
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import Grid
+from pipeline.grid.polygons import LONLAT, project
 
 SIDE, SHARD, CHUNK, CELL = 40, 16, 8, 1000.0
 SIMULATED = "yes: a test"

@@ -12,10 +12,10 @@ from odc.geo import CRS
 from rasterio.transform import from_origin
 from shapely.geometry import box, mapping
 
-from pipeline.calendar import DAYS_OF_YEAR
-from pipeline.config import Config, load_config
-from pipeline.simulation.granules import granule_name, write_granule
-from pipeline.sources.sinusoidal import SINUSOIDAL, TILE_PIXELS, Tile
+from pipeline.base.calendar import DAYS_OF_YEAR
+from pipeline.config.config import Config, load_config
+from pipeline.grid.sinusoidal import SINUSOIDAL, TILE_PIXELS, Tile
+from pipeline.sources.simulated.granules import granule_name, write_granule
 
 TILE = Tile(18, 4)
 OUTLINE = box(9.0, 45.0, 9.5, 45.4)  # longitude and latitude

@@ -12,8 +12,8 @@ from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
 from shapely.geometry import box
 
-from pipeline.sections import Raster
-from pipeline.sources.raster import Rasters
+from pipeline.sources.raster.rasters import Rasters
+from pipeline.sources.raster.settings import Raster
 
 ROWS, COLUMNS = 40, 50
 ANYWHERE = box(0, 35, 20, 50)

@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import Config, load_config
-from pipeline.infer import infer
+from pipeline.config.config import Config, load_config
+from pipeline.stages.infer.stage import infer
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from synthetic_cube import make_cube, make_model

@@ -6,10 +6,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from pipeline.accuracy.area_figures import Design
-from pipeline.accuracy.csv_table import to_csv
-from pipeline.accuracy.figures import Names, summarise
+from pipeline.accuracy.design_based import Design
 from pipeline.accuracy.stratified import StratifiedSample
+from pipeline.accuracy.summary import Names, summarise
+from pipeline.accuracy.table import to_csv
 from pipeline.accuracy.tally import OTHER, UNKNOWN, Cells, Frame, Tally
 
 LEGEND = [

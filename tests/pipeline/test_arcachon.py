@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.config import Config, load_config
-from pipeline.executor import InProcess
-from pipeline.progress import Silent
-from pipeline.run import planned, run
+from pipeline.base.progress import Silent
+from pipeline.config.config import Config, load_config
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.run import planned, run
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from downloads import NAMES, config_for, failure, files_in
 
-from pipeline.arrival import scratch_folder
-from pipeline.download import download
-from pipeline.errors import UserError
+from pipeline.base.errors import UserError
 from pipeline.sources.archive import Remote, Unavailable
+from pipeline.stages.download.stage import download
+from pipeline.stages.download.transfer import scratch_folder
 
 # --- interruptions
 
@@ -124,7 +124,7 @@ def test_two_runs_on_one_folder_do_each_other_no_harm(tmp_path, contents):
 
 def test_too_little_room_is_told_before_anything_is_fetched(tmp_path, service, monkeypatch):
     usage = type("Usage", (), {"free": 2 * len(service.granules[NAMES[0]])})
-    monkeypatch.setattr("pipeline.download.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("pipeline.stages.download.stage.shutil.disk_usage", lambda folder: usage)
     config = config_for(tmp_path)
     message = failure(config)
     assert str(config.granules) in message

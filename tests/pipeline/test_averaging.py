@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from shapely.geometry import mapping
 from small_country import OUTLINE, TILE, small_config, write_patch
 
-from pipeline import layout, stores
-from pipeline.averaging import ShardAverage
-from pipeline.footprint import Footprint
-from pipeline.ingest import ingest
-from pipeline.sources.source import Channel, Decoded
-from pipeline.sources.viirs_codes import STATIC_CODES
+from pipeline.base.channel import Channel
+from pipeline.cube import layout, stores
+from pipeline.sources.source import Decoded
+from pipeline.sources.viirs.codes import STATIC_CODES
+from pipeline.stages.ingest.averaging import ShardAverage
+from pipeline.stages.ingest.footprint import Footprint
+from pipeline.stages.ingest.stage import ingest
 
 WINDOW = slice(1060, 1240), slice(1480, 1680)  # of the tile: more than the country
 SIZE = 180, 200

@@ -14,12 +14,12 @@ from shapely.geometry import box, mapping
 from small_country import small_config
 from small_rasters import COLUMNS, ROWS, UTM, UTM_AFFINE, write_netcdf, write_tiff
 
-from pipeline import layout, stores
-from pipeline.calendar import composite_dates, period_of
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.ingest import ingest
-from pipeline.stage import StageResult
+from pipeline.base.calendar import composite_dates, period_of
+from pipeline.base.errors import UserError
+from pipeline.config.config import Config
+from pipeline.cube import layout, stores
+from pipeline.runtime.stage import StageResult
+from pipeline.stages.ingest.stage import ingest
 
 CALENDARS = {"eight-day": 46, "ten-day": 36, "monthly": 12}
 CHANNEL = {"name": "fpar", "scale": 0.01, "valid_range": (0, 100)}

@@ -8,8 +8,8 @@ import xarray as xr
 from compliance_checker.cf.cf_1_11 import CF1_11Check
 from compliance_checker.runner import CheckSuite
 
-from pipeline import layout, stores
-from pipeline.products.netcdf import write_netcdf
+from pipeline.cube import layout, stores
+from pipeline.reports.products.netcdf import write_netcdf
 
 STORES = ("cube", "map", "reference_grid", "clusters")
 ACCEPTED = (

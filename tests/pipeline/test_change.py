@@ -11,14 +11,14 @@ from rio_cogeo.cogeo import cog_validate
 from small_change import SIDE, SIMULATED, make_config, write_clusters, write_reference
 from typer.testing import CliRunner
 
-from pipeline import layout, stores
-from pipeline.change import between as change_module
-from pipeline.change.between import change, change_folder, pairs_of, read_change
-from pipeline.change.section import change_section, section_mark
-from pipeline.change.transitions import transition_codes
-from pipeline.cli import app
-from pipeline.errors import UserError
-from pipeline.locations import to_location
+from pipeline.base.errors import UserError
+from pipeline.base.locations import to_location
+from pipeline.cli.commands import app
+from pipeline.cube import layout, stores
+from pipeline.stages.change import stage as change_module
+from pipeline.stages.change.section import change_section, section_mark
+from pipeline.stages.change.stage import change, change_folder, pairs_of, read_change
+from pipeline.stages.change.transitions import transition_codes
 
 YEARS = (2018, 2021)
 

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.change.areas import TransitionSample
-from pipeline.change.change_map import Counts
-from pipeline.change.transitions import MOST_LABELS, transition_codes, transition_names
+from pipeline.accuracy.transitions import TransitionSample
+from pipeline.stages.change.map import Counts
+from pipeline.stages.change.transitions import MOST_LABELS, transition_codes, transition_names
 
 
 @st.composite

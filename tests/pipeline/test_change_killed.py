@@ -10,8 +10,8 @@ from distributed import Client, LocalCluster
 from small_change import SIDE, make_config, write_clusters, write_reference
 from small_country import objects
 
-from pipeline.change.between import change, change_folder, read_change
-from pipeline.on_dask import OnDask
+from pipeline.runtime.dask.executor import OnDask
+from pipeline.stages.change.stage import change, change_folder, read_change
 
 YEARS = (2018, 2021)
 SCRIPT = """
@@ -19,7 +19,7 @@ import sys, time
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from small_change import make_config
-import pipeline.change.between, pipeline.stores as stores
+import pipeline.stages.change.stage, pipeline.cube.stores as stores
 
 write = stores.write_shard
 def slowly(*a):
@@ -27,7 +27,7 @@ def slowly(*a):
     print("wrote", flush=True)
     time.sleep(0.02)
 stores.write_shard = slowly
-pipeline.change.between.change(make_config(Path(sys.argv[1])), (2018, 2021))
+pipeline.stages.change.stage.change(make_config(Path(sys.argv[1])), (2018, 2021))
 """
 
 

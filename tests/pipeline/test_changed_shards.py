@@ -12,11 +12,11 @@ from rasterio.transform import from_origin
 from shapely.geometry import mapping
 from small_country import objects, stamps
 
-from pipeline import layout, stores
-from pipeline.config import load_config
-from pipeline.executor import InProcess
-from pipeline.progress import Silent
-from pipeline.run import run
+from pipeline.base.progress import Silent
+from pipeline.config.config import load_config
+from pipeline.cube import layout, stores
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.run import run
 
 LEFT, TOP, CELLS = 4_300_000, 2_500_000, 40  # m in EPSG:3035, and 1 km cells along an edge of one of two files beside
 PLACES = {"west": LEFT, "east": LEFT + 1000 * CELLS}

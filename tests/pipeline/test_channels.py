@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.channels import to_physical, to_stored, width_channel
-from pipeline.sources.source import Channel
+from pipeline.base.channel import Channel
+from pipeline.cube.channels import to_physical, to_stored, width_channel
 
 FPAR = Channel("fpar", "FPAR", "1", 0.01, 0.0, "uint8", 255, (0, 100))
 INDEX = Channel("index", "an index", "1", 0.0001, -0.5, "int16", -32768, (-10_000, 10_000))

@@ -6,10 +6,10 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app, main
-from pipeline.config import key_paths
-from pipeline.run import STAGES
-from pipeline.stage import StageResult
+from pipeline.cli.commands import app, main
+from pipeline.config.config import key_paths
+from pipeline.runtime.stage import StageResult
+from pipeline.stages.run import STAGES
 
 
 def sitscube(monkeypatch, capsys, *arguments) -> tuple[int, str]:

@@ -14,10 +14,11 @@ from faults import Killed, ended_after, full_disk
 from small_country import stamps
 from written import GRID
 
-from pipeline import clusters, growth, layout, stores
-from pipeline.clusters import STAGE, add_year, map_mark, maps_of, published, years_to_write
-from pipeline.errors import UserError
-from pipeline.locations import keys_below, to_location
+from pipeline.base.errors import UserError
+from pipeline.base.locations import keys_below, to_location
+from pipeline.cube import append as growth
+from pipeline.cube import clusters, layout, stores
+from pipeline.cube.clusters import STAGE, add_year, map_mark, maps_of, published, years_to_write
 
 MANY = 10_000
 
@@ -43,7 +44,7 @@ def killed_after(changes, monkeypatch, fault=Killed):
 
 
 def add(config):
-    add_year(config, map_mark(stores.open_to_read(config.map)))
+    add_year(config.outputs, map_mark(stores.open_to_read(config.map)))
 
 
 def grown(out, *years):
@@ -116,7 +117,7 @@ def test_another_map_of_a_year_takes_the_place_of_the_first(place):
     data = xr.open_zarr(str(path), consolidated=False, mask_and_scale=False)
     assert (data.label.sel(year=2018) == 1).all()
     np.testing.assert_array_equal(data.label.sel(year=2019), numbers(2019, "label"))
-    assert published(config) == {2018: "another", 2019: "map of 2019"}
+    assert published(config.outputs) == {2018: "another", 2019: "map of 2019"}
 
 
 def test_who_has_the_cube_open_sees_what_it_held(place):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from fake_methods import FITS, early_and_late, fake
 
-from pipeline.cli import main
+from pipeline.base.errors import UserError
+from pipeline.cli.commands import main
 from pipeline.comparison import methods as comparison_methods
 from pipeline.comparison.data import read_labelled
-from pipeline.errors import UserError
 
 
 def sitscube(monkeypatch, capsys, *arguments) -> tuple[int, str]:

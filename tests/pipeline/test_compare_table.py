@@ -3,8 +3,8 @@ import io
 
 import pytest
 
-from pipeline.comparison.section import accuracy_dots
-from pipeline.comparison.table import as_csv, markdown, number, percent, summarise, summarise_filling
+from pipeline.reports.comparison import accuracy_dots
+from pipeline.reports.comparison_table import as_csv, markdown, number, percent, summarise, summarise_filling
 
 
 def row(seed, accuracy, *, year=2018, method="joint", name="joint", **more):

@@ -9,16 +9,16 @@ from fake_methods import FITS, fake
 from small_country import small_config
 
 from model import CRLI
-from pipeline.cli import main
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Silent
+from pipeline.cli.commands import main
 from pipeline.comparison import methods as comparison_methods
 from pipeline.comparison.methods import METHODS, choose_methods
-from pipeline.comparison.section import comparison_section
 from pipeline.comparison.years import YearContest, load_years
-from pipeline.errors import UserError
-from pipeline.executor import InProcess
-from pipeline.progress import Silent
-from pipeline.reference import reduce_reference
-from pipeline.series import sample_series
+from pipeline.reports.comparison import comparison_section
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.reference import reduce_reference
+from pipeline.stages.train.sample import sample_series
 
 
 def sitscube(monkeypatch, capsys, *arguments) -> tuple[int, str]:
@@ -266,6 +266,6 @@ def test_a_map_of_elsewhere_is_named(country, finished, tmp_path):
 
 
 def _grid(config):
-    from pipeline import layout, stores
+    from pipeline.cube import layout, stores
 
     return layout.read_grid(stores.open_to_read(config.cube))

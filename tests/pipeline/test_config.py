@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, key_paths, load_config
-from pipeline.errors import UserError
+from pipeline.base.errors import UserError
+from pipeline.config.config import Config, key_paths, load_config
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline import figures
-from pipeline.figures.cube import _limits
+from pipeline.reports import figures
+from pipeline.reports.figures.cube import _limits
 
 DATES = np.datetime64("2018-01-01") + 8 * np.arange(4)
 

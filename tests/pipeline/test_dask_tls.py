@@ -5,10 +5,10 @@ import time
 import pytest
 from certificates import make_certificates
 
-from pipeline.cluster import open_executor, security
-from pipeline.config import load_config
-from pipeline.errors import OutOfReach, UserError
-from pipeline.sections import Cluster
+from pipeline.base.errors import OutOfReach, UserError
+from pipeline.config.config import load_config
+from pipeline.runtime.dask.cluster import open_executor, security
+from pipeline.runtime.settings import Cluster
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +45,13 @@ def test_a_client_without_certificate_is_refused_at_once(secured):
 
 
 def test_a_client_that_comes_without_encryption_is_refused_and_told_of_tls(secured, monkeypatch):
-    monkeypatch.setattr("pipeline.on_dask.CONNECT_TIMEOUT", "2s")
+    monkeypatch.setattr("pipeline.runtime.dask.executor.CONNECT_TIMEOUT", "2s")
     error, _ = refused(Cluster(scheduler=secured.describe()["scheduler"].replace("tls://", "tcp://")))
     assert "If it asks for TLS, its address begins with tls://" in str(error)
 
 
 def test_a_client_of_another_authority_is_refused(secured, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.on_dask.CONNECT_TIMEOUT", "2s")
+    monkeypatch.setattr("pipeline.runtime.dask.executor.CONNECT_TIMEOUT", "2s")
     others = make_certificates(tmp_path / "others")
     error, _ = refused(Cluster(scheduler=secured.describe()["scheduler"], **others))
     assert "do not accept each other's certificates" in str(error)
@@ -59,7 +59,7 @@ def test_a_client_of_another_authority_is_refused(secured, tmp_path, monkeypatch
 
 
 def test_a_client_that_trusts_the_scheduler_but_is_not_trusted_is_refused(secured, files, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.on_dask.CONNECT_TIMEOUT", "2s")
+    monkeypatch.setattr("pipeline.runtime.dask.executor.CONNECT_TIMEOUT", "2s")
     others = make_certificates(tmp_path / "others") | {"tls_ca_file": files["tls_ca_file"]}
     error, _ = refused(Cluster(scheduler=secured.describe()["scheduler"], **others))
     assert "do not accept each other's certificates" in str(error)

@@ -6,7 +6,7 @@ from downloads import NAMES, OTHER_TILE, Listener, config_for, failure, fetch, f
 from earthdata_service import answers, exact, granule_bytes, name_of, rounded, whole
 from shapely.geometry import box
 
-from pipeline.calendar import DAYS_OF_YEAR
+from pipeline.base.calendar import DAYS_OF_YEAR
 
 # --- what is fetched
 

@@ -5,9 +5,9 @@ import requests
 from downloads import NAMES, Listener, config_for, failure, fetch, files_in
 from earthdata_service import LOGIN, PASSWORD, TOKEN, USERNAME, answers, name_of
 
-from pipeline.calendar import DAYS_OF_YEAR
-from pipeline.download import SILENCE
-from pipeline.errors import UserError
+from pipeline.base.calendar import DAYS_OF_YEAR
+from pipeline.base.errors import UserError
+from pipeline.stages.download.stage import SILENCE
 
 # --- the network
 

@@ -13,11 +13,11 @@ import responses
 from downloads import connected
 from earthdata_service import CATALOGUE, LOGIN, PASSWORD, TOKEN, USERNAME, EarthdataService, answers, name_of
 
-from pipeline.errors import UserError
-from pipeline.sources import transport
+from pipeline.base.errors import UserError
+from pipeline.grid.sinusoidal import Tile
 from pipeline.sources.archive import NotServed, Refused, Remote, Unavailable
-from pipeline.sources.earthdata import EarthdataArchive, remotes
-from pipeline.sources.sinusoidal import Tile
+from pipeline.sources.earthdata import http as transport
+from pipeline.sources.earthdata.client import EarthdataArchive, remotes
 
 NAME = name_of()
 TILE = Tile(18, 4)
@@ -239,7 +239,9 @@ def test_an_empty_token_does_not_count_before_the_password(network, monkeypatch)
 
 
 def test_earthaccess_is_imported_only_when_something_is_asked_for():
-    program = "import sys, pipeline.sources.earthdata as e; e.EarthdataArchive(); print('earthaccess' in sys.modules)"
+    program = (
+        "import sys, pipeline.sources.earthdata.client as e; e.EarthdataArchive(); print('earthaccess' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

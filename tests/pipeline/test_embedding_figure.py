@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snapshot_examples import make_snapshots
 
-from pipeline import figures
-from pipeline.figures.latent import principal_plane
+from pipeline.reports import figures
+from pipeline.reports.figures.latent import principal_plane
 
 
 def shown_points(figure):

@@ -6,12 +6,12 @@ import pytest
 from shapely.geometry import box, mapping
 from small_country import small_config
 
-from pipeline import layout, stores
-from pipeline.accuracy.csv_table import to_csv
-from pipeline.errors import UserError
-from pipeline.evaluate import evaluate, evaluate_mark, read_accuracy
-from pipeline.executor import InProcess
-from pipeline.files import write_text
+from pipeline.accuracy.table import to_csv
+from pipeline.base.errors import UserError
+from pipeline.base.files import write_text
+from pipeline.cube import layout, stores
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.evaluate import evaluate, evaluate_mark, read_accuracy
 
 
 def regions_file(path, **boxes):
@@ -60,7 +60,7 @@ def test_a_kill_between_table_and_figures_leaves_the_figures_as_they_were(copied
             raise KeyboardInterrupt
         write_text(path, text)
 
-    monkeypatch.setattr("pipeline.evaluate.write_text", killed)
+    monkeypatch.setattr("pipeline.stages.evaluate.write_text", killed)
     with pytest.raises(KeyboardInterrupt):
         evaluate(other)
     monkeypatch.undo()

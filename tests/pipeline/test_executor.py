@@ -5,15 +5,17 @@ from functools import partial
 import pytest
 from distributed import Client, LocalCluster, get_worker
 
-from pipeline import accounting, held, window
-from pipeline.cluster import open_executor
-from pipeline.errors import ShardsFailed, Superseded, UserError
-from pipeline.executor import InProcess, Limits
-from pipeline.grid import Shard
-from pipeline.on_dask import OnDask
-from pipeline.progress import Silent
-from pipeline.sections import Cluster
-from pipeline.stage import run_shards
+from pipeline.base import accounting
+from pipeline.base.errors import ShardsFailed, Superseded, UserError
+from pipeline.base.progress import Silent
+from pipeline.grid.grid import Shard
+from pipeline.runtime import per_process as held
+from pipeline.runtime.dask import window
+from pipeline.runtime.dask.cluster import open_executor
+from pipeline.runtime.dask.executor import OnDask
+from pipeline.runtime.executor import InProcess, Limits
+from pipeline.runtime.settings import Cluster
+from pipeline.runtime.stage import run_shards
 
 SHARDS = [Shard(i, j) for i in range(5) for j in range(4)]
 ONCE = Limits(retries=0)
@@ -85,7 +87,7 @@ class Flaky:
 
 
 def test_input_that_fails_for_the_moment_is_tried_again_and_what_will_not_change_is_not(monkeypatch):
-    monkeypatch.setattr("pipeline.stage.time.sleep", lambda _: None)
+    monkeypatch.setattr("pipeline.runtime.stage.time.sleep", lambda _: None)
     flaky = Flaky(OSError(5, "Input/output error"))
     assert list(run_shards(InProcess(), flaky, SHARDS, "work", Silent())) == SHARDS
     assert len(flaky.tried) == 2 * len(SHARDS)
@@ -249,7 +251,7 @@ def test_without_any_worker_it_is_said(monkeypatch):
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
-    monkeypatch.setattr("pipeline.on_dask.CONNECT_TIMEOUT", "1s")
+    monkeypatch.setattr("pipeline.runtime.dask.executor.CONNECT_TIMEOUT", "1s")
     with (
         pytest.raises(UserError, match=r"tcp://127\.0\.0\.1:9"),
         open_executor(Cluster(scheduler="tcp://127.0.0.1:9")),

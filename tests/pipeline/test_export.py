@@ -13,13 +13,14 @@ from faults import ended_after, full_disk
 from rio_cogeo import cog_validate
 from shapely.geometry import box, mapping
 
-from pipeline import cli, layout, stores
-from pipeline.errors import UserError
-from pipeline.locations import to_location
-from pipeline.products.export import export
-from pipeline.products.table import areas_csv
-from pipeline.progress import Silent
-from pipeline.regions import Region
+from pipeline.base.errors import UserError
+from pipeline.base.locations import to_location
+from pipeline.base.progress import Silent
+from pipeline.cli import commands as cli
+from pipeline.cube import layout, stores
+from pipeline.grid.polygons import Region
+from pipeline.reports.products.areas_table import areas_csv
+from pipeline.reports.products.export import export
 
 
 def stored(config, store, name):

@@ -6,16 +6,18 @@ import time
 import pytest
 from written import GRID, LAYERS, NAMES, begin, do_shard
 
-from pipeline import fence, layout, stores
-from pipeline.errors import Superseded, UserError
-from pipeline.grid import Shard
-from pipeline.locations import to_location
+from pipeline.base.errors import Superseded, UserError
+from pipeline.base.locations import to_location
+from pipeline.base.locks import store as fence
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import Shard
 
 FIRST = Shard(0, 0)
 WRITES = """
 import sys
 from pathlib import Path
-from pipeline import stores
+from pipeline.cube import stores
+
 with stores.writing(Path(sys.argv[1]), "ingest", "a"):
     print("writing", flush=True)
     sys.stdin.read()

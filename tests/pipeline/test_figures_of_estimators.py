@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model import CRLI, JointClustering, MeanDEC
-from pipeline import figures
+from pipeline.reports import figures
 
 SMALL = {"n_iter": 6, "batch_size": 32, "random_state": 1, "device": "cpu"}
 

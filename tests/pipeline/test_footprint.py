@@ -5,10 +5,10 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
-from pipeline.footprint import footprint, window_of
-from pipeline.grid import make_grid
-from pipeline.sources.sinusoidal import SINUSOIDAL, TILE_PIXELS, TILE_SIZE, Tile
-from pipeline.sources.tiles import tiles_touching
+from pipeline.grid.grid import make_grid
+from pipeline.grid.sinusoidal import SINUSOIDAL, TILE_PIXELS, TILE_SIZE, Tile
+from pipeline.sources.viirs.names import tiles_touching
+from pipeline.stages.ingest.footprint import footprint, window_of
 
 SEAMS = box(12.9, 39.8, 13.2, 40.2)  # around the corner that h18v04, h18v05, h19v04 and h19v05 share
 

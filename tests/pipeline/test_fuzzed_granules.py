@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.errors import GranuleError
-from pipeline.simulation.granules import LAYERS, granule_name, write_granule
-from pipeline.sources import viirs
-from pipeline.sources.sinusoidal import Tile
+from pipeline.base.errors import GranuleError
+from pipeline.grid.sinusoidal import Tile
+from pipeline.sources.simulated.granules import LAYERS, granule_name, write_granule
+from pipeline.sources.viirs import granules as viirs
 
 TILE, DAY = Tile(18, 4), date(2018, 7, 4)
 LAYOUTS = ("collection 2", "version 1", "simulated")

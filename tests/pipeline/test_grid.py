@@ -8,11 +8,12 @@ from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 from shapely.geometry import box
 
-from pipeline.errors import UserError
-from pipeline.grid import GRID_EXAMPLES, Grid, Shard, inside, make_grid, read_outline
-from pipeline.sections import DATA
-from pipeline.sources.sinusoidal import TILE_SIZE, Tile
-from pipeline.sources.tiles import tiles_touching
+from pipeline.base.errors import UserError
+from pipeline.config.sections import DATA
+from pipeline.grid.grid import GRID_EXAMPLES, Grid, Shard, make_grid
+from pipeline.grid.polygons import inside, read_outline
+from pipeline.grid.sinusoidal import TILE_SIZE, Tile
+from pipeline.sources.viirs.names import tiles_touching
 
 ITALY = read_outline(DATA / "italy_ne10m.geojson")
 

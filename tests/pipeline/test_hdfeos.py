@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import GranuleError
-from pipeline.sources.hdfeos import open_grid, plain
-from pipeline.sources.hdfeos_structure import Structure, parse_structure
+from pipeline.base.errors import GranuleError
+from pipeline.sources.hdfeos.grid_file import open_grid, plain
+from pipeline.sources.hdfeos.structure import Structure, parse_structure
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "VNP13A2.A2025001.h18v09.002.2025017085341.h5"
 needs_real = pytest.mark.skipif(not REAL.exists(), reason="the real granule is not in ../shared/data")

@@ -3,18 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.imputation import (
-    FILLERS,
-    RIDGE,
-    Hidden,
-    errors,
-    fill_harmonically,
-    fill_linearly,
-    harmonic_design,
-    hide,
-    mean_gap,
-    measure,
-)
+from model.fillings import FILLERS, RIDGE, fill_harmonically, fill_linearly, harmonic_design
+from pipeline.comparison.imputation import Hidden, errors, hide, mean_gap, measure
 
 
 def series_with_gaps(n=40, n_dates=46, n_channels=1, share=0.3, seed=0) -> np.ndarray:

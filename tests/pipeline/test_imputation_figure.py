@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from snapshot_examples import make_snapshots
 
-from pipeline import figures
+from pipeline.reports import figures
 
 NAN = np.nan
 DATES = np.datetime64("2018-01-01") + 8 * np.arange(5)

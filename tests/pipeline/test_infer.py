@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from small_country import small_config, stamps
 
 from model import JointClustering
-from pipeline import layout, stores
-from pipeline.channels import read_channels
-from pipeline.errors import UserError
-from pipeline.infer import infer, shard_marks
-from pipeline.on_dask import OnDask
-from pipeline.series import mapped_numbers, mapped_series
+from pipeline.base.errors import UserError
+from pipeline.cube import layout, stores
+from pipeline.cube.channels import read_channels
+from pipeline.cube.series import mapped_numbers, mapped_series
+from pipeline.runtime.dask.executor import OnDask
+from pipeline.stages.infer.stage import infer, shard_marks
 
 SCALE = 100
 OUTPUTS = ("label", "confidence", "fpar_filled", "fill_spread")
@@ -96,7 +96,7 @@ def test_a_killed_infer_goes_on_and_ends_with_the_same_bytes(finished, trained):
     """A process is killed with SIGKILL in the middle, several times; what it had finished is not done again."""
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3]); import time\n"
-        "from small_country import small_config; import pipeline.infer as infer, pipeline.stores as stores\n"
+        "from small_country import small_config; import pipeline.stages.infer.stage as infer, pipeline.cube.stores as stores\n"
         "write = stores.write_shard\n"
         "def slowly(*a): write(*a); print('wrote', flush=True); time.sleep(0.02)\n"
         "stores.write_shard = slowly\n"
@@ -203,7 +203,7 @@ def test_only_chunks_between_mapped_cells_are_read_and_all_these_cells(finished,
 
     everything = (slice(0, grid.shape[0]), slice(0, grid.shape[1]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.series.stores.read_window", read)
+        patch.setattr("pipeline.cube.series.stores.read_window", read)
         numbers, found = mapped_numbers(cube, everything, channels)
     np.testing.assert_array_equal(found, mask == 1)
     np.testing.assert_array_equal(numbers["fpar"], layout.array(cube, "fpar")[:][:, mask == 1])

@@ -9,13 +9,13 @@ from odc.geo import CRS
 from shapely.geometry import box, mapping
 from small_country import OUTLINE, TILE, small_config
 
-from pipeline import layout, stores
-from pipeline.calendar import DAYS_OF_YEAR
-from pipeline.errors import UserError
-from pipeline.ingest import ingest
-from pipeline.progress import Silent
-from pipeline.simulation.granules import granule_name, write_granule
-from pipeline.sources.sinusoidal import SINUSOIDAL, TILE_PIXELS, Tile
+from pipeline.base.calendar import DAYS_OF_YEAR
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Silent
+from pipeline.cube import layout, stores
+from pipeline.grid.sinusoidal import SINUSOIDAL, TILE_PIXELS, Tile
+from pipeline.sources.simulated.granules import granule_name, write_granule
+from pipeline.stages.ingest.stage import ingest
 
 ROWS, COLUMNS = np.mgrid[0:TILE_PIXELS, 0:TILE_PIXELS]
 POSITION = ((7 * ROWS + 3 * COLUMNS) % 101).astype(np.uint8)  # differs between neighbours

@@ -15,15 +15,15 @@ import pytest
 from shapely.geometry import box, mapping
 from small_country import objects, small_config, spoil_row, stamps, write_patch
 
-from pipeline import layout, stores
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.footprint import footprint, window_of
-from pipeline.grid import make_grid
-from pipeline.ingest import ingest
-from pipeline.prepare import prepare
-from pipeline.sources.sinusoidal import Tile
-from pipeline.train import train
+from pipeline.base.errors import UserError
+from pipeline.config.config import Config
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import make_grid
+from pipeline.grid.sinusoidal import Tile
+from pipeline.stages.ingest.footprint import footprint, window_of
+from pipeline.stages.ingest.stage import ingest
+from pipeline.stages.prepare import prepare
+from pipeline.stages.train.stage import train
 
 WEST, EAST = Tile(18, 4), Tile(19, 4)
 SEAM = box(13.3, 41.9, 13.6, 42.1)  # the seam of the two tiles runs through the middle
@@ -274,7 +274,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import time
 from small_country import small_config
-from pipeline import ingest, stores
+from pipeline.stages.ingest import stage as ingest
+from pipeline.cube import stores
+
 write = stores.write_shard
 def slowly(*arguments):
     write(*arguments)

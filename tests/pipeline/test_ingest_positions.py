@@ -10,12 +10,12 @@ from rasterio.warp import transform as warp_points
 from shapely.geometry import box, mapping
 from small_country import small_config
 
-from pipeline import layout, stores
-from pipeline.grid import inside
-from pipeline.ingest import ingest
-from pipeline.simulation.granules import granule_name, write_granule
-from pipeline.sources.sinusoidal import SINUSOIDAL, TILE_PIXELS, TILE_SIZE, Tile
-from pipeline.sources.tiles import tiles_touching
+from pipeline.cube import layout, stores
+from pipeline.grid.polygons import inside
+from pipeline.grid.sinusoidal import SINUSOIDAL, TILE_PIXELS, TILE_SIZE, Tile
+from pipeline.sources.simulated.granules import granule_name, write_granule
+from pipeline.sources.viirs.names import tiles_touching
+from pipeline.stages.ingest.stage import ingest
 
 CORNER = box(12.96, 39.93, 13.15, 40.07)  # around the point that four tiles share: 16 km along each axis
 CENTRE = 19 * TILE_PIXELS, 5 * TILE_PIXELS  # global column and row of that point

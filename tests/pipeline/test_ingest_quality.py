@@ -14,10 +14,10 @@ from shapely.geometry import box, mapping
 from small_country import OUTLINE, TILE, small_config, write_patch
 from small_rasters import UTM, write_tiff
 
-from pipeline import layout, stores
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.ingest import ingest
+from pipeline.base.errors import UserError
+from pipeline.config.config import Config
+from pipeline.cube import layout, stores
+from pipeline.stages.ingest.stage import ingest
 
 DAYS = tuple(date(2018, 1, 1) + timedelta(days=8 * k) for k in range(5))
 WINDOW = slice(1060, 1240), slice(1480, 1680)  # of the tile: more than the country's grid

@@ -12,12 +12,12 @@ import pytest
 from distributed import Client, LocalCluster
 from synthetic_country import N_OUTPUTS, SIDE, YEAR, Country, chunks, spoil, strays
 
-from pipeline import stores
-from pipeline.errors import ShardsFailed, UserError
-from pipeline.executor import Executor, InProcess, Limits
-from pipeline.grid import Shard
-from pipeline.infer import infer
-from pipeline.on_dask import OnDask
+from pipeline.base.errors import ShardsFailed, UserError
+from pipeline.cube import stores
+from pipeline.grid.grid import Shard
+from pipeline.runtime.dask.executor import OnDask
+from pipeline.runtime.executor import Executor, InProcess, Limits
+from pipeline.stages.infer.stage import infer
 
 N_SHARDS = SIDE**2
 
@@ -122,7 +122,9 @@ def tiny_disk(folder: Path, size: str) -> Iterator[None]:
 
 
 def test_a_full_disk_is_said_once_and_a_larger_one_is_gone_on_with(country, tmp_path, executor, monkeypatch):
-    monkeypatch.setattr("pipeline.infer.check_room", lambda *_: None)  # others fill the disk once it has been looked at
+    monkeypatch.setattr(
+        "pipeline.stages.infer.stage.check_room", lambda *_: None
+    )  # others fill the disk once it has been looked at
     disk = tmp_path / "disk"
     with tiny_disk(disk, "1m"):
         config = country.again(disk / "out")
@@ -140,7 +142,8 @@ def test_a_full_disk_is_said_once_and_a_larger_one_is_gone_on_with(country, tmp_
 LIMITED = """\
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
-from pipeline.cli import main
+from pipeline.cli.commands import main
+
 main()
 """
 

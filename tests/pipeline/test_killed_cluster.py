@@ -9,7 +9,7 @@ from faulty_worker import VARIABLE, set_faults
 from processes import Cluster, Process, wait_until
 from synthetic_country import N_OUTPUTS, SIDE, YEAR, Country, chunks, strays
 
-from pipeline.config import Config
+from pipeline.config.config import Config
 
 pytestmark = pytest.mark.slow
 N_SHARDS = SIDE**2

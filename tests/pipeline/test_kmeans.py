@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kmeans import FilledKMeans
+from model.filled_kmeans import FilledKMeans
 
 
 def two_groups(n=60, seed=0) -> np.ndarray:

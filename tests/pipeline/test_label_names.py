@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.label_names import days_apart, in_words, label_names, names_of, unnamed
+from pipeline.cube.label_names import days_apart, in_words, label_names, names_of, unnamed
 
 LENGTHS = {"eight-day": 46, "ten-day": 36, "monthly": 12}
 

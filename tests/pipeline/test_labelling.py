@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from model import JointClustering
-from pipeline.channels import filled_name, spread_names, to_physical, to_stored, width_channel
-from pipeline.labelling import decoder, encoded, label_series
-from pipeline.sources.source import Channel
+from pipeline.base.channel import Channel
+from pipeline.cube.channels import filled_name, spread_names, to_physical, to_stored, width_channel
+from pipeline.stages.infer.labelling import decoder, encoded, label_series
 
 FPAR = Channel("fpar", "FPAR", "1", 0.01, 0.0, "uint8", 255, (0, 100))
 INDEX = Channel("index", "an index", "1", 0.0001, -0.5, "int16", -32768, (-10_000, 10_000))

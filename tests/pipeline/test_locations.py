@@ -5,10 +5,10 @@ import pytest
 from fsspec.registry import known_implementations
 from upath import UPath
 
-from pipeline.config import Config, load_config
-from pipeline.errors import UserError
-from pipeline.files import read_bytes, remove_file, write_bytes, write_text
-from pipeline.locations import check_reachable, is_empty, keys_below, read_many, remove_tree, to_location
+from pipeline.base.errors import UserError
+from pipeline.base.files import read_bytes, remove_file, write_bytes, write_text
+from pipeline.base.locations import check_reachable, is_empty, keys_below, read_many, remove_tree, to_location
+from pipeline.config.config import Config, load_config
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -127,7 +127,7 @@ def test_a_url_may_stand_in_the_file_and_in_the_environment(tmp_path, monkeypatc
 
 
 def test_states_of_trainings_for_other_places_are_kept_apart(tmp_path):
-    from pipeline.train import state_folder
+    from pipeline.stages.train.stage import state_folder
 
     at = [load_config(out=out, local=tmp_path) for out in ("memory://a/o", "memory://b/o")]
     assert len({state_folder(config) for config in at}) == 2

@@ -9,15 +9,17 @@ import time
 
 import pytest
 
-from pipeline import lease, lock
-from pipeline.errors import UserError
-from pipeline.files import write_text
-from pipeline.locations import to_location
+from pipeline.base.errors import UserError
+from pipeline.base.files import write_text
+from pipeline.base.locations import to_location
+from pipeline.base.locks import folder as lock
+from pipeline.base.locks import lease
 
 HOLDS = """
 import sys
 from pathlib import Path
-from pipeline import lock
+from pipeline.base.locks import folder as lock
+
 with lock.hold(Path(sys.argv[1]), "sitscube run"):
     print("held", flush=True)
     sys.stdin.read()

@@ -13,10 +13,10 @@ from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 from shapely.geometry import box
 
-from pipeline import majority as counting
-from pipeline.majority import majority, windows
-from pipeline.placement import place
 from pipeline.references import eucropmap
+from pipeline.references import majority as counting
+from pipeline.references.majority import majority, windows
+from pipeline.references.placement import place
 
 CELLS = GeoBox((6, 4), from_origin(*CORNER, 1000, 1000), "EPSG:3035")
 CODES = (100, 211, 216, 233, 300, 500)

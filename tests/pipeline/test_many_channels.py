@@ -16,19 +16,19 @@ from shapely.geometry import box, mapping
 from small_country import MAIZE, OUTLINE, WOOD, crop_code, objects, season_curve, small_config, stamps, write_reference
 from small_rasters import write_tiff
 
-from pipeline import layout, stores
-from pipeline.calendar import composite_dates
-from pipeline.channels import read_channels, to_physical, to_stored
-from pipeline.config import Config
-from pipeline.evaluate import read_accuracy
-from pipeline.executor import InProcess
-from pipeline.infer import infer
-from pipeline.ingest import ingest
-from pipeline.on_dask import OnDask
-from pipeline.prepare import prepare
-from pipeline.progress import Silent
-from pipeline.run import run
-from pipeline.train import train
+from pipeline.base.calendar import composite_dates
+from pipeline.base.progress import Silent
+from pipeline.config.config import Config
+from pipeline.cube import layout, stores
+from pipeline.cube.channels import read_channels, to_physical, to_stored
+from pipeline.runtime.dask.executor import OnDask
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.evaluate import read_accuracy
+from pipeline.stages.infer.stage import infer
+from pipeline.stages.ingest.stage import ingest
+from pipeline.stages.prepare import prepare
+from pipeline.stages.run import run
+from pipeline.stages.train.stage import train
 
 UTM = "EPSG:32632"
 AFFINE = Affine(500, 0, 498_000, 0, -500, 5_028_000)  # 500 m pixels over more than the country

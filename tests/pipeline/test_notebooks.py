@@ -10,11 +10,11 @@ import pytest
 from nbclient import NotebookClient
 from small_country import make_country, small_config
 
-from pipeline.executor import InProcess
-from pipeline.layout import SIMULATED
-from pipeline.progress import Silent
-from pipeline.run import run
-from pipeline.sections import ITALY_BELTS
+from pipeline.base.progress import Silent
+from pipeline.config.sections import ITALY_BELTS
+from pipeline.cube.layout import SIMULATED
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.run import run
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

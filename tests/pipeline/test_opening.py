@@ -14,10 +14,12 @@ import rioxarray
 from cluster_maps import make_map, numbers
 from written import GRID
 
-from pipeline import growth, layout, open_clusters, open_year, stores
-from pipeline.clusters import add_year, map_mark
-from pipeline.errors import UserError
-from pipeline.locations import to_location
+from pipeline import open_clusters, open_year
+from pipeline.base.errors import UserError
+from pipeline.base.locations import to_location
+from pipeline.cube import append as growth
+from pipeline.cube import layout, stores
+from pipeline.cube.clusters import add_year, map_mark
 
 
 def stored(config, store, name):
@@ -82,7 +84,7 @@ def test_what_is_missing_is_told_with_what_there_is(finished, tmp_path):
 
 def add(out, year):
     config = make_map(out, year)
-    add_year(config, map_mark(stores.open_to_read(config.map)))
+    add_year(config.outputs, map_mark(stores.open_to_read(config.map)))
     return config
 
 
@@ -122,7 +124,7 @@ def test_who_opens_in_the_moment_of_growth_waits_and_gets_the_new_year(tmp_path,
 
 def test_a_publication_that_was_cut_short_is_told(tmp_path, monkeypatch):
     config = add(tmp_path, 2018)
-    monkeypatch.setattr("pipeline.opening._TRIES", 2)
+    monkeypatch.setattr("pipeline.cube.opening._TRIES", 2)
     stores.open_to_write(config.clusters).update_attributes({growth.GROWING: {"axis": "year"}})
     with pytest.raises(UserError, match="run `sitscube publish` again"):
         open_clusters(tmp_path, "small")

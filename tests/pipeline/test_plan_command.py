@@ -11,21 +11,22 @@ from distributed import Client, LocalCluster
 from small_country import stamps
 
 from model import JointClustering
-from pipeline import prepare, stores
-from pipeline.errors import UserError
-from pipeline.executor import InProcess
-from pipeline.on_dask import OnDask
-from pipeline.planning import times as plan_times
-from pipeline.planning.command import plan
-from pipeline.planning.plan import make_plan
-from pipeline.planning.probe import MadeUp, Probed, median_shard, probe_infer, untrained
-from pipeline.planning.states import survey
-from pipeline.planning.table import duration
-from pipeline.planning.training_probe import Speed, probe_training, training_seconds
-from pipeline.progress import Silent
-from pipeline.run import run_stage
-from pipeline.summary import read_summary
-from pipeline.train import make_estimator
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Silent
+from pipeline.cli.plan import plan
+from pipeline.cube import stores
+from pipeline.operations.plan import times as plan_times
+from pipeline.operations.plan.plan import make_plan
+from pipeline.operations.plan.probe import MadeUp, Probed, median_shard, probe_infer, untrained
+from pipeline.operations.plan.states import survey
+from pipeline.operations.plan.table import duration
+from pipeline.operations.plan.training_probe import Speed, probe_training, training_seconds
+from pipeline.runtime.dask.executor import OnDask
+from pipeline.runtime.executor import InProcess
+from pipeline.runtime.summary import read_summary
+from pipeline.stages import prepare
+from pipeline.stages.run import run_stage
+from pipeline.stages.train.stage import make_estimator
 
 SETTINGS = """
 [region]
@@ -121,7 +122,7 @@ def test_a_probe_that_fails_is_a_problem_and_leaves_nothing(config, scratch, mon
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipeline.stores.write_shard", fail)
+    monkeypatch.setattr("pipeline.cube.stores.write_shard", fail)
     found = make_plan(config, InProcess(), Silent())
     assert any("infer: a probe failed" in problem and "No space left" in problem for problem in found.problems)
     assert list(scratch.glob("sitscube*")) == []

@@ -14,18 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_country import small_config
 
-from pipeline import disk, layout, memory, stores
-from pipeline.config import load_config
-from pipeline.errors import UserError
-from pipeline.executor import InProcess
-from pipeline.extent import cells_inside
-from pipeline.grid import inside, make_grid, read_outline
-from pipeline.infer import infer
-from pipeline.ingest import ingest
-from pipeline.memory import Work, check_tasks, infer_bytes, ingest_bytes, prepare_bytes, worker_bytes
-from pipeline.planning.plan import make_plan
-from pipeline.prepare import prepare
-from pipeline.progress import Silent
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Silent
+from pipeline.config.config import load_config
+from pipeline.cube import disk_space as disk
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import cells_inside, make_grid
+from pipeline.grid.polygons import inside, read_outline
+from pipeline.operations.plan.plan import make_plan
+from pipeline.runtime.executor import InProcess
+from pipeline.stages import memory
+from pipeline.stages.infer.stage import infer
+from pipeline.stages.ingest.stage import ingest
+from pipeline.stages.memory import Work, check_tasks, infer_bytes, ingest_bytes, prepare_bytes, worker_bytes
+from pipeline.stages.prepare import prepare
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from synthetic_cube import make_cube, make_model, make_outline
@@ -117,7 +119,7 @@ def test_where_no_shard_fits_that_is_said():
 def test_the_plan_lists_all_that_does_not_fit(config, monkeypatch):
     full_disk(monkeypatch, 20_000)
     settings = config.model_copy(update={"training": config.training.model_copy(update={"device": "cuda"})})
-    monkeypatch.setattr("pipeline.cluster.gpus", lambda: 0)
+    monkeypatch.setattr("pipeline.runtime.dask.cluster.gpus", lambda: 0)
     plan = make_plan(settings, Elsewhere(workers=1, threads=1, memory_limit=300_000_000), Silent())
     with pytest.raises(UserError) as refusal:
         plan.check()
@@ -200,11 +202,19 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from pipeline import held, layout, prepare, stores
-from pipeline.channels import read_channels
-from pipeline.config import load_config
-from pipeline.infer import InferTask, load_model
-from pipeline.map_layers import map_layers
+from pipeline.runtime import per_process as held
+from pipeline.cube import layout, stores
+from pipeline.stages import prepare
+
+from pipeline.cube.channels import read_channels
+
+from pipeline.config.config import load_config
+
+from pipeline.stages.infer.stage import InferTask
+from pipeline.cube.trained_model import load_model
+
+from pipeline.cube.map_layers import map_layers
+
 stage, out = sys.argv[1], Path(sys.argv[2])
 config = load_config(out=out, region__outline=out / "outline.geojson")
 cube = stores.open_to_read(config.cube)

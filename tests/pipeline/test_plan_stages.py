@@ -5,13 +5,13 @@ import shutil
 import pytest
 from small_country import make_country, small_config, stamps
 
-from pipeline import stores
-from pipeline.executor import InProcess
-from pipeline.infer import infer
-from pipeline.planning.plan import make_plan
-from pipeline.planning.states import survey
-from pipeline.progress import Silent
-from pipeline.run import run_stage
+from pipeline.base.progress import Silent
+from pipeline.cube import stores
+from pipeline.operations.plan.plan import make_plan
+from pipeline.operations.plan.states import survey
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.infer.stage import infer
+from pipeline.stages.run import run_stage
 
 STAGES = ("ingest", "prepare", "train", "infer", "evaluate", "publish")
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from small_country import WOOD, crop_code, small_config
 
-from pipeline import layout, stores
-from pipeline.errors import UserError
-from pipeline.grid import inside, read_outline
-from pipeline.ingest import ingest
-from pipeline.prepare import prepare
+from pipeline.base.errors import UserError
+from pipeline.cube import layout, stores
+from pipeline.grid.polygons import inside, read_outline
+from pipeline.stages.ingest.stage import ingest
+from pipeline.stages.prepare import prepare
 
 
 def read(config, *names):
@@ -104,8 +104,8 @@ def test_a_region_without_any_cropland_is_said(country, tmp_path):
 
     from small_country import TILE
 
-    from pipeline.calendar import DAYS_OF_YEAR
-    from pipeline.simulation.granules import granule_name, write_granule
+    from pipeline.base.calendar import DAYS_OF_YEAR
+    from pipeline.sources.simulated.granules import granule_name, write_granule
 
     (tmp_path / "sea").mkdir()
     for day in DAYS_OF_YEAR:
@@ -130,7 +130,7 @@ def test_a_damaged_object_of_the_cube_is_named_with_the_way_out(config):
 
 
 def test_train_before_prepare_says_to_prepare(config):
-    from pipeline.train import train
+    from pipeline.stages.train.stage import train
 
     ingest(config)
     with pytest.raises(UserError, match="not ready: run `sitscube prepare`"):

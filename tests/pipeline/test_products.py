@@ -15,15 +15,15 @@ from rasterio.transform import from_origin
 from rio_cogeo import cog_validate
 from shapely.geometry import shape
 
-from pipeline import layout, stores
-from pipeline.executor import InProcess
-from pipeline.figures import colours
-from pipeline.grid import Grid
-from pipeline.locations import keys_below
-from pipeline.products.cog import write_cog
-from pipeline.progress import Silent
-from pipeline.publish import is_written, publish
-from pipeline.run import run
+from pipeline.base.locations import keys_below
+from pipeline.base.progress import Silent
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import Grid
+from pipeline.reports.figures import colours
+from pipeline.reports.products.cog import write_cog
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.publish import is_written, publish
+from pipeline.stages.run import run
 
 NAMES = {f"sitscube_small_2018_{what}" for what in ("label.tif", "label.tif.aux.xml", "label.qml", "confidence.tif")}
 

@@ -5,8 +5,8 @@ import re
 import pytest
 from rich.console import Console
 
-from pipeline import progress
-from pipeline.progress import Log, Terminal
+from pipeline.base import progress
+from pipeline.base.progress import Log, Terminal
 
 
 @pytest.fixture

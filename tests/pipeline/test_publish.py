@@ -7,13 +7,13 @@ import pytest
 import xarray as xr
 from small_country import make_country, small_config, stamps
 
-from pipeline import layout, stores
-from pipeline.errors import UserError
-from pipeline.evaluate import evaluate, read_accuracy
-from pipeline.executor import InProcess
-from pipeline.progress import Silent
-from pipeline.publish import publish
-from pipeline.run import run
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Silent
+from pipeline.cube import layout, stores
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.evaluate import evaluate, read_accuracy
+from pipeline.stages.publish import publish
+from pipeline.stages.run import run
 
 
 def test_accuracy_counts_the_cells_of_map_and_reference(finished):
@@ -72,7 +72,7 @@ def test_a_simulated_reference_is_called_so(country, finished, tmp_path):
 
     import rasterio
 
-    from pipeline.evaluate import accuracy_lines
+    from pipeline.stages.evaluate import accuracy_lines
 
     assert "(simulated)" not in accuracy_lines(read_accuracy(finished))[0]
     shutil.copy(country / "reference.tif", tmp_path / "reference.tif")
@@ -85,8 +85,8 @@ def test_a_simulated_reference_is_called_so(country, finished, tmp_path):
 
 
 def test_figures_of_an_earlier_map_are_not_shown_for_a_new_one(country, tmp_path):
-    from pipeline.infer import infer
-    from pipeline.train import train
+    from pipeline.stages.infer.stage import infer
+    from pipeline.stages.train.stage import train
 
     config = small_config(country, tmp_path)
     run(config, InProcess(), Silent())

@@ -20,11 +20,11 @@ from small_rasters import (
     write_tiff,
 )
 
-from pipeline.calendar import period_of
-from pipeline.config import load_config
-from pipeline.errors import UserError
-from pipeline.sources.raster import Rasters
-from pipeline.sources.sinusoidal import SINUSOIDAL, Tile
+from pipeline.base.calendar import period_of
+from pipeline.base.errors import UserError
+from pipeline.config.config import load_config
+from pipeline.grid.sinusoidal import SINUSOIDAL, Tile
+from pipeline.sources.raster.rasters import Rasters
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 STEP = 1 / 336

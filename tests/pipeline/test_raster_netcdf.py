@@ -8,9 +8,9 @@ import xarray as xr
 from odc.geo import CRS
 from small_rasters import ANYWHERE, COLUMNS, FPAR, ROWS, decoded, everything, positions, scenes, source, write_netcdf
 
-from pipeline.errors import GranuleError, UserError
-from pipeline.layout import SIMULATED
-from pipeline.sources.sinusoidal import SINUSOIDAL, Tile
+from pipeline.base.errors import GranuleError, UserError
+from pipeline.cube.layout import SIMULATED
+from pipeline.grid.sinusoidal import SINUSOIDAL, Tile
 
 BYTES = positions().astype(np.uint8)
 STEP = 1 / 336

@@ -13,8 +13,8 @@ from small_rasters import (
     write_tiff,
 )
 
-from pipeline.errors import GranuleError
-from pipeline.sources.raster_numbers import as_bits
+from pipeline.base.errors import GranuleError
+from pipeline.sources.raster.numbers import as_bits
 
 BYTES = positions().astype(np.uint8)
 CLEAR = {"name": "clear", "bits": (1, 2), "accept": (0, 3)}

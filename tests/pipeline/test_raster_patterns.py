@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources.raster_names import Named, NamePattern
+from pipeline.sources.raster.names import Named, NamePattern
 
 
 def touch(folder, *names):

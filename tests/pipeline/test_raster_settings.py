@@ -7,8 +7,8 @@ from small_rasters import (
     source,
 )
 
-from pipeline.sections import BitRule, Raster
-from pipeline.stores import open_to_read
+from pipeline.cube.stores import open_to_read
+from pipeline.sources.raster.settings import BitRule, Raster
 
 CLEAR = {"name": "clear", "bits": (1, 2), "accept": (0, 3)}
 

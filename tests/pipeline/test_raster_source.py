@@ -20,9 +20,9 @@ from small_rasters import (
     write_tiff,
 )
 
-from pipeline.errors import GranuleError, UserError
-from pipeline.layout import SIMULATED
-from pipeline.sources.sinusoidal import SINUSOIDAL, Tile
+from pipeline.base.errors import GranuleError, UserError
+from pipeline.cube.layout import SIMULATED
+from pipeline.grid.sinusoidal import SINUSOIDAL, Tile
 
 BYTES = positions().astype(np.uint8)
 CLEAR = {"name": "clear", "bits": (1, 2), "accept": (0, 3)}

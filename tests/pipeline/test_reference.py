@@ -11,15 +11,17 @@ from class_maps import write_map
 from small_country import MAIZE, WHEAT, WOOD, crop_code, small_config, write_reference
 from typer.testing import CliRunner
 
-from pipeline import layout, reference_command, stores
-from pipeline.errors import UserError
-from pipeline.executor import InProcess
-from pipeline.grid import make_grid, read_outline
-from pipeline.ingest import ingest
-from pipeline.prepare import prepare
-from pipeline.progress import Silent
-from pipeline.reference import open_reference, reduce_reference, reference_mark, reference_to_geotiff
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Silent
+from pipeline.cli import reference as reference_command
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import make_grid
+from pipeline.grid.polygons import read_outline
 from pipeline.references import PRODUCTS, eucropmap, legend
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.ingest.stage import ingest
+from pipeline.stages.prepare import prepare
+from pipeline.stages.reference import open_reference, reduce_reference, reference_mark, reference_to_geotiff
 
 
 def grid_of(config):

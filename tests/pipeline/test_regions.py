@@ -8,11 +8,12 @@ from shapely.geometry import MultiPolygon, Polygon, box, mapping
 from shapely.ops import unary_union
 from small_country import small_config
 
-from pipeline.config import load_config
-from pipeline.errors import UserError
-from pipeline.grid import LONLAT, make_grid, read_outline
-from pipeline.regions import Region, configured_regions, read_regions, region_of_cells
-from pipeline.sections import ITALY, ITALY_BELTS
+from pipeline.base.errors import UserError
+from pipeline.config.config import load_config
+from pipeline.config.regions import configured_regions
+from pipeline.config.sections import ITALY, ITALY_BELTS
+from pipeline.grid.grid import make_grid
+from pipeline.grid.polygons import LONLAT, Region, read_outline, read_regions, region_of_cells
 
 
 def write(path, *features, **more):

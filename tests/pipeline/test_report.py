@@ -12,15 +12,16 @@ import pytest
 from shapely.geometry import box, mapping
 from small_country import small_config
 
-from pipeline import layout, publish, stores
-from pipeline.evaluate import evaluate, read_accuracy
-from pipeline.executor import InProcess
-from pipeline.progress import Silent
-from pipeline.reporting import report
-from pipeline.reporting.maps import agreement_of
-from pipeline.reporting.observations import latitudes, observations
-from pipeline.reporting.watched import SAMPLE
-from pipeline.run import run
+from pipeline.base.progress import Silent
+from pipeline.cube import layout, stores
+from pipeline.reports import page as report
+from pipeline.reports.maps import agreement_of
+from pipeline.reports.observations import latitudes, observations
+from pipeline.reports.snapshots import SAMPLE
+from pipeline.runtime.executor import InProcess
+from pipeline.stages import publish
+from pipeline.stages.evaluate import evaluate, read_accuracy
+from pipeline.stages.run import run
 
 CUBE = {"map", "gap_map", "profiles", "gaps", "gaps_by_latitude", "series", "training", "embedding", "imputation"}
 ALL = CUBE | {"agreement", "accuracy", "areas"}

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.retry import LONGEST_PAUSE, Transient, patiently, pause_before
+from pipeline.base.retry import LONGEST_PAUSE, Transient, patiently, pause_before
 
 
 @given(st.integers(2, 40), st.floats(0, 10_000))

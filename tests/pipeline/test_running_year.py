@@ -6,19 +6,18 @@ from datetime import date
 import pytest
 from small_country import objects, small_config
 
-from pipeline import layout, stores
-from pipeline.calendar import composite_dates, period_end
-from pipeline.clusters import maps_of
-from pipeline.errors import UserError
-from pipeline.executor import InProcess
-from pipeline.infer import infer
-from pipeline.ingest import ingest
-from pipeline.planning.states import survey
-from pipeline.progress import Silent
-from pipeline.refresh import has_own_model, refreshed
-from pipeline.run import planned, run
-from pipeline.running_year import LATENCY, AsOf, running_year
-from pipeline.train import train
+from pipeline.base.calendar import LATENCY, AsOf, composite_dates, period_end, running_year
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Silent
+from pipeline.cube import layout, stores
+from pipeline.cube.clusters import maps_of
+from pipeline.operations.plan.states import survey
+from pipeline.operations.refresh import has_own_model, refreshed
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.infer.stage import infer
+from pipeline.stages.ingest.stage import ingest
+from pipeline.stages.run import planned, run
+from pipeline.stages.train.stage import train
 
 JUNE = date(2018, 6, 30)
 NEWEST = 21  # number of the composite of 18 June, which ends on the 25th

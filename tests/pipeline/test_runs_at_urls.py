@@ -15,17 +15,18 @@ import xarray as xr
 from small_country import make_country, objects, small_config
 from written import GRID, begin, do_shard
 
-from pipeline import layout, lock, stores
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.executor import InProcess
-from pipeline.grid import Shard
-from pipeline.infer import infer, shard_marks
-from pipeline.locations import check_reachable, keys_below, to_location
-from pipeline.progress import Silent
-from pipeline.publish import publish
-from pipeline.run import run
-from pipeline.train import state_folder
+from pipeline.base.errors import UserError
+from pipeline.base.locations import check_reachable, keys_below, to_location
+from pipeline.base.locks import folder as lock
+from pipeline.base.progress import Silent
+from pipeline.config.config import Config
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import Shard
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.infer.stage import infer, shard_marks
+from pipeline.stages.publish import publish
+from pipeline.stages.run import run
+from pipeline.stages.train.stage import state_folder
 
 # sessions of filesystems for another environment, which the tests drop with fsspec's cache of them
 pytestmark = [
@@ -134,7 +135,9 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from small_country import small_config
-from pipeline import infer, stores
+from pipeline.stages.infer import stage as infer
+from pipeline.cube import stores
+
 write = stores.write_record
 def slowly(*arguments):
     write(*arguments)
@@ -196,8 +199,10 @@ def test_what_another_process_writes_to_s3_is_seen_at_once(s3):
 
 HOLDS = """
 import sys, time
-from pipeline import lock
-from pipeline.locations import to_location
+from pipeline.base.locks import folder as lock
+
+from pipeline.base.locations import to_location
+
 with lock.hold(to_location(sys.argv[1]), "sitscube run"):
     print("held", flush=True)
     sys.stdin.read()

@@ -3,12 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import layout, stores
-from pipeline.executor import InProcess
-from pipeline.grid import Shard
-from pipeline.progress import Silent
-from pipeline.sampling import along_blocks, draw
-from pipeline.series import fill_with_mean, mapped_series, sample_series, series_by_shard
+from model.fillings import fill_with_mean
+from pipeline.base.progress import Silent
+from pipeline.cube import layout, stores
+from pipeline.cube.series import mapped_series
+from pipeline.grid.grid import Shard
+from pipeline.grid.sampling import along_blocks, draw
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.train.sample import sample_series, series_by_shard
 
 SIDE = 16  # cells of the shards of a made-up country
 masks = st.builds(

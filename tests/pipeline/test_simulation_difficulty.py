@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster import open_executor
-from pipeline.config import load_config
-from pipeline.sections import Cluster
-from pipeline.simulate import simulate
+from pipeline.config.config import load_config
+from pipeline.runtime.dask.cluster import open_executor
+from pipeline.runtime.settings import Cluster
+from pipeline.stages.simulate import simulate
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "simulation_difficulty.py"
 

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.simulation.granules import LAYERS, granule_name, write_granule
-from pipeline.simulation.metadata import corners
-from pipeline.sources import viirs
-from pipeline.sources.sinusoidal import Tile
+from pipeline.grid.sinusoidal import Tile
+from pipeline.sources.simulated.granules import LAYERS, granule_name, write_granule
+from pipeline.sources.simulated.metadata import corners
+from pipeline.sources.viirs import granules as viirs
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "VNP13A2.A2025001.h18v09.002.2025017085341.h5"
 GRID = "HDFEOS/GRIDS/VNP_Grid_VNP15A2H"

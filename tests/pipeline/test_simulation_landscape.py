@@ -10,20 +10,21 @@ from hypothesis import strategies as st
 from odc.geo import CRS
 from shapely.geometry import box
 
-from pipeline.calendar import DAYS_OF_YEAR, composite_dates
-from pipeline.grid import make_grid, read_outline
-from pipeline.sections import DATA
-from pipeline.simulation.composition import POINTS, Composition, compose
-from pipeline.simulation.cropmap import map_geobox, map_strip, strips
-from pipeline.simulation.draws import generator, key, normal, smooth_fields, uniform
-from pipeline.simulation.geography import Places, geography
-from pipeline.simulation.landscape import parcels_at
-from pipeline.simulation.observation import empty_layers, observe
-from pipeline.simulation.vegetation import CODES, CURVE_INDEX, CURVES, FIRST_DAY, fpar_table
-from pipeline.simulation.weather import weather
-from pipeline.sources.sinusoidal import Tile
-from pipeline.sources.viirs import ViirsGranules, policy_rules
-from pipeline.sources.viirs_codes import QC_FIELDS
+from pipeline.base.calendar import DAYS_OF_YEAR, composite_dates
+from pipeline.config.sections import DATA
+from pipeline.grid.grid import make_grid
+from pipeline.grid.polygons import read_outline
+from pipeline.grid.sinusoidal import Tile
+from pipeline.sources.simulated.composition import POINTS, Composition, compose
+from pipeline.sources.simulated.cropmap import map_geobox, map_strip, strips
+from pipeline.sources.simulated.draws import generator, key, normal, smooth_fields, uniform
+from pipeline.sources.simulated.geography import Places, geography
+from pipeline.sources.simulated.landscape import parcels_at
+from pipeline.sources.simulated.observation import empty_layers, observe
+from pipeline.sources.simulated.vegetation import CODES, CURVE_INDEX, CURVES, FIRST_DAY, fpar_table
+from pipeline.sources.simulated.weather import weather
+from pipeline.sources.viirs.codes import QC_FIELDS
+from pipeline.sources.viirs.granules import ViirsGranules, policy_rules
 
 READER = ViirsGranules(Path(), 2018, "standard", policy_rules("standard"))
 SEED, YEAR = 2018, 2018

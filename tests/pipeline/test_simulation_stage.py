@@ -17,13 +17,13 @@ import rasterio
 from distributed import Client, LocalCluster
 from shapely.geometry import box, mapping
 
-from pipeline.config import Config, load_config
-from pipeline.errors import UserError
-from pipeline.executor import InProcess
-from pipeline.on_dask import OnDask
-from pipeline.simulate import simulate
-from pipeline.sources.choice import open_source
-from pipeline.sources.viirs_names import GranuleName, parse_name
+from pipeline.base.errors import UserError
+from pipeline.config.config import Config, load_config
+from pipeline.runtime.dask.executor import OnDask
+from pipeline.runtime.executor import InProcess
+from pipeline.sources.viirs.names import GranuleName, parse_name
+from pipeline.stages.simulate import simulate
+from pipeline.stages.sources import open_source
 
 
 def small(folder: Path, out: str = "out", **overrides: object) -> Config:
@@ -131,7 +131,7 @@ def test_a_killed_run_leaves_no_half_file_and_is_finished_by_the_next(
 ) -> None:
     config = small(tmp_path)
     program = (
-        "from pathlib import Path; from pipeline.config import load_config; from pipeline.simulate import simulate\n"
+        "from pathlib import Path; from pipeline.config.config import load_config; from pipeline.stages.simulate import simulate\n"
         f"simulate(load_config(out=Path({str(config.out)!r}), region__outline=Path({str(config.region.outline)!r})))"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
@@ -206,8 +206,8 @@ def test_a_full_disk_is_told_without_a_traceback(tmp_path: Path) -> None:
     config = small(tmp_path)
     program = (
         "import resource, signal; from pathlib import Path\n"
-        "from pipeline.config import load_config; from pipeline.errors import UserError\n"
-        "from pipeline.simulate import simulate\n"
+        "from pipeline.config.config import load_config; from pipeline.base.errors import UserError\n"
+        "from pipeline.stages.simulate import simulate; \n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         f"config = load_config(out=Path({str(config.out)!r}), region__outline=Path({str(config.region.outline)!r}))\n"
         "try:\n    simulate(config)\nexcept UserError as error:\n    print(error)"

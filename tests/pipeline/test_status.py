@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import lock, stores
-from pipeline.cli import app
-from pipeline.errors import UserError
-from pipeline.infer import infer
-from pipeline.locations import to_location
-from pipeline.status import look
+from pipeline.base.errors import UserError
+from pipeline.base.locations import to_location
+from pipeline.base.locks import folder as lock
+from pipeline.cli.commands import app
+from pipeline.cube import stores
+from pipeline.operations.status import look
+from pipeline.stages.infer.stage import infer
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
@@ -159,5 +160,5 @@ def test_a_store_that_cannot_be_looked_at_is_unknown(out, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("no credentials")
 
-    monkeypatch.setattr("pipeline.status.look", fails)
+    monkeypatch.setattr("pipeline.operations.status.look", fails)
     assert status(out) == (3, "SITSCUBE UNKNOWN - no credentials\n")

@@ -15,18 +15,18 @@ from granule_dialects import restore, set_attributes
 from shapely.geometry import box, mapping
 from small_country import TILE, objects, small_config, spoil_row, stamps, write_patch
 
-from pipeline import layout, stores
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.executor import InProcess
-from pipeline.ingest import ingest
-from pipeline.progress import Silent
-from pipeline.run import run
-from pipeline.sections import Raster
-from pipeline.sources.raster import Rasters
-from pipeline.sources.sinusoidal import Tile
-from pipeline.stage import StageResult
-from pipeline.stock import set_aside, take_stock
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Silent
+from pipeline.config.config import Config
+from pipeline.cube import layout, stores
+from pipeline.grid.sinusoidal import Tile
+from pipeline.runtime.executor import InProcess
+from pipeline.runtime.stage import StageResult
+from pipeline.sources.raster.rasters import Rasters
+from pipeline.sources.raster.settings import Raster
+from pipeline.stages.ingest.inventory import set_aside, take_stock
+from pipeline.stages.ingest.stage import ingest
+from pipeline.stages.run import run
 
 APRIL = date(2018, 4, 7)
 PERIOD = 12  # of APRIL, from 0

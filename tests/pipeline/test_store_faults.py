@@ -7,10 +7,10 @@ import pytest
 from faults import DISK, Killed, ended_after, full_disk
 from written import GRID, LAYERS, begin, do_shard
 
-from pipeline import layout, stores
-from pipeline.errors import Superseded, UserError
-from pipeline.locations import keys_below, to_location
-from pipeline.swap import recover, swap
+from pipeline.base.errors import Superseded, UserError
+from pipeline.base.locations import keys_below, to_location
+from pipeline.cube import layout, stores
+from pipeline.cube.replace import recover, swap
 
 LABEL = LAYERS[1:]
 MASKS = {mark: [layout.Layer("mask", {"long_name": f"mask of {mark}"})] for mark in ("p", "q")}

@@ -8,11 +8,12 @@ import zarr
 from upath import UPath
 from written import GRID, LAYERS, begin, do_shard, position
 
-from pipeline import accounting, layout, stores
-from pipeline.errors import UserError
-from pipeline.files import write_bytes, write_text
-from pipeline.grid import Shard
-from pipeline.locations import keys_below, to_location
+from pipeline.base import accounting
+from pipeline.base.errors import UserError
+from pipeline.base.files import write_bytes, write_text
+from pipeline.base.locations import keys_below, to_location
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import Shard
 
 FIRST = Shard(0, 0)
 

@@ -7,11 +7,12 @@ import pytest
 from synthetic_country import chunks
 from synthetic_cube import make_cube, make_model, make_outline, side
 
-from pipeline import layout, stores
-from pipeline.config import load_config
-from pipeline.infer import fitting_model
-from pipeline.prepare import count_cells, layers, prepare
-from pipeline.series import mapped_series
+from pipeline.config.config import load_config
+from pipeline.cube import layout, stores
+from pipeline.cube.masks import count_cells
+from pipeline.cube.series import mapped_series
+from pipeline.cube.trained_model import fitting_model
+from pipeline.stages.prepare import layers, prepare
 
 SHARES = {0.0: 0, 0.2: 205, 1.0: 1024}  # of a block of 32 x 32 parcels
 

@@ -8,8 +8,8 @@ from processes import Cluster, wait_until
 from small_country import small_config
 from test_train_resume import Recorder, assert_same_model
 
-from pipeline.on_dask import OnDask
-from pipeline.train import state_folder, train
+from pipeline.runtime.dask.executor import OnDask
+from pipeline.stages.train.stage import state_folder, train
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ import pytest
 from small_country import small_config
 
 from model import JointClustering
-from pipeline import layout, stores
-from pipeline.errors import UserError
-from pipeline.infer import infer
-from pipeline.memory import check_sample, training_bytes
-from pipeline.series import mapped_series
-from pipeline.train import state_folder, train
-from pipeline.training_progress import TrainingBar
+from pipeline.base.errors import UserError
+from pipeline.cube import layout, stores
+from pipeline.cube.series import mapped_series
+from pipeline.stages.infer.stage import infer
+from pipeline.stages.memory import check_sample, training_bytes
+from pipeline.stages.train.progress import TrainingBar
+from pipeline.stages.train.stage import state_folder, train
 
 FILES = ["history.jsonl", "model.json", "sample.npz", "snapshots.safetensors", "training.json", "training.png",
          "weights.safetensors"]  # fmt: skip
@@ -68,7 +68,7 @@ def assert_same_model(one: Path, other: Path):
 
 SCRIPT = (
     "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
-    "from small_country import small_config; from model import training_state; import pipeline.train as train\n"
+    "from small_country import small_config; from model import training_state; import pipeline.stages.train.stage as train\n"
     "write = training_state.TrainingFolder.write\n"
     "def told(self, state): write(self, state); print('kept', flush=True)\n"
     "training_state.TrainingFolder.write = told\n"
@@ -109,7 +109,7 @@ def test_a_killed_training_goes_on_at_its_last_target_update_and_ends_with_the_s
 def test_the_state_of_a_training_with_other_settings_is_discarded_and_said_to_be(prepared, monkeypatch):
     config = prepared()
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.train.save", stop)
+        patch.setattr("pipeline.stages.train.stage.save", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config)
     assert state_folder(config).exists()
@@ -126,7 +126,7 @@ def stop(*arguments):
 def test_a_kill_before_the_model_is_written_costs_no_iteration(finished, prepared, monkeypatch):
     config, reporter = prepared(), Recorder()
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.train.save", stop)
+        patch.setattr("pipeline.stages.train.stage.save", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config)
     train(config, reporter=reporter)
@@ -137,7 +137,7 @@ def test_a_kill_before_the_model_is_written_costs_no_iteration(finished, prepare
 def test_a_damaged_state_is_named_with_the_way_out(prepared, monkeypatch):
     config = prepared()
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.train.save", stop)
+        patch.setattr("pipeline.stages.train.stage.save", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config)
     (tensors,) = state_folder(config).glob("state-*/tensors.safetensors")
@@ -189,7 +189,7 @@ def test_a_model_for_another_cube_is_refused_before_anything_is_written(finished
 
 def test_cluster_sizes_over_all_cells_are_those_of_the_country(prepared):
     def last_state(config, patch):
-        patch.setattr("pipeline.train.save", stop)
+        patch.setattr("pipeline.stages.train.stage.save", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config)
         (state,) = state_folder(config).glob("state-*")
@@ -227,8 +227,8 @@ def test_a_sample_that_memory_would_not_hold_is_refused_with_one_that_it_would(p
 
 
 def test_memory_is_checked_before_anything_is_read(prepared, monkeypatch):
-    monkeypatch.setattr("pipeline.memory.memory_limit", lambda: 1)
-    monkeypatch.setattr("pipeline.train.sample_series", stop)
+    monkeypatch.setattr("pipeline.stages.memory.memory_limit", lambda: 1)
+    monkeypatch.setattr("pipeline.stages.train.stage.sample_series", stop)
     config = prepared()
     with pytest.raises(UserError, match="needs about"):
         train(config)

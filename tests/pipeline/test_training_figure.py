@@ -1,6 +1,6 @@
 import numpy as np
 
-from pipeline import figures
+from pipeline.reports import figures
 
 
 def update(iteration, **parts):

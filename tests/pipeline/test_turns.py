@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from pipeline.turns import in_turn
+from pipeline.runtime.overlap import in_turn
 
 
 def run_tasks(n: int, seconds: dict[str, float]) -> list[tuple[float, str, int, int]]:

@@ -12,14 +12,14 @@ import pytest
 from granule_dialects import FIELDS, make_version_1, replace_structure, restore, set_attributes
 from shapely.geometry import box
 
-from pipeline.errors import GranuleError, UserError
-from pipeline.sections import QcRule
-from pipeline.simulation.granules import LAYERS, write_granule
-from pipeline.sources import viirs
+from pipeline.base.errors import GranuleError, UserError
+from pipeline.grid.sinusoidal import Tile
 from pipeline.sources.quality import Rule
-from pipeline.sources.sinusoidal import Tile
+from pipeline.sources.simulated.granules import LAYERS, write_granule
 from pipeline.sources.source import Checked, Source
-from pipeline.sources.viirs import ViirsGranules, parse_name, policy_rules
+from pipeline.sources.viirs import granules as viirs
+from pipeline.sources.viirs.granules import ViirsGranules, parse_name, policy_rules
+from pipeline.sources.viirs.settings import QcRule
 
 FIRST = "VNP15A2H.A2018001.h18v04.002.2021124024601.h5"
 DAY = date(2018, 1, 1)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from snapshot_examples import make_snapshots
 
-from pipeline import layout, stores
-from pipeline.errors import UserError
-from pipeline.reporting.watched import SAMPLE, Unwatched, Watched, read_cells, read_watched
+from pipeline.base.errors import UserError
+from pipeline.cube import layout, stores
+from pipeline.reports.snapshots import SAMPLE, Unwatched, Watched, read_cells, read_watched
 
 
 @pytest.fixture

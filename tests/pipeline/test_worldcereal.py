@@ -12,14 +12,15 @@ from rasterio.transform import from_origin
 from shapely.geometry import box
 from small_country import small_config
 
-from pipeline import layout, stores
-from pipeline.errors import UserError
-from pipeline.executor import InProcess
-from pipeline.grid import make_grid, read_outline
-from pipeline.majority import majority
-from pipeline.progress import Silent
-from pipeline.reference import open_reference, reduce_reference, reference_mark, reference_to_geotiff
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Silent
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import make_grid
+from pipeline.grid.polygons import read_outline
 from pipeline.references import legend, worldcereal
+from pipeline.references.majority import majority
+from pipeline.runtime.executor import InProcess
+from pipeline.stages.reference import open_reference, reduce_reference, reference_mark, reference_to_geotiff
 
 LEFT, TOP, CELL = 9.0, 45.4, 0.01  # degrees: cells of a kilometre, so that some lines of them make a zone
 REGION = box(9.0, 45.0, 9.5, 45.4)

@@ -7,10 +7,10 @@ import zarr
 from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 
-from pipeline import layout, stores
-from pipeline.calendar import composite_dates
-from pipeline.grid import Grid, Shard
-from pipeline.locations import Location
+from pipeline.base.calendar import composite_dates
+from pipeline.base.locations import Location
+from pipeline.cube import layout, stores
+from pipeline.grid.grid import Grid, Shard
 
 GRID = Grid("test", GeoBox((20, 12), from_origin(4_000_000, 2_000_000, 1000, 1000), "EPSG:3035"), 8, 4)
 LAYERS = [layout.Layer("fpar", {"scale_factor": 0.01}, ("time",)), layout.Layer("label", {"flag_values": [0, 1]})]

@@ -1,0 +1,131 @@
+"""From scaled series to a trained model: pre-training, first centres, Algorithm 1."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.networks.joint import JointModel, new_model
+from model.networks.networks import Autoencoder, Generator
+from model.parameters import training_options, with_preset
+from model.series import mean_filled
+from model.training.algorithm import JointTraining
+from model.training.components_start import centres_from_clusters, filled_by, start_from_components, warm_up
+from model.training.pretraining import Progress, initial_centres, pretrain
+from model.training.state import TrainingFolder, describe
+from model.training.target import Population
+
+
+class Fit(NamedTuple):
+    """What training gives; clusters are numbered as k-means happened to find them."""
+
+    model: JointModel
+    labels: NDArray[np.int64]  # (n,)
+    n_iter: int
+    history: dict[str, Any]  # snapshots in it: row numbers of x, curves scaled as x is
+
+
+def fit_model(
+    x: Tensor,
+    m: Tensor,
+    parameters: Mapping[str, Any],
+    progress: Progress,
+    *,
+    checkpoint: Path | None = None,
+    population: Population | None = None,
+) -> Fit:
+    """Train on scaled series x (n, T, C), 0 where the mask m is false, with an estimator's parameters.
+
+    checkpoint: folder in which the state of training is kept at every target update. A training started again with
+    the same data and parameters, but for n_iter and device, goes on from there, on a CPU of the same kind to the
+    same bits; its first report to `progress` then has "resumed": True. The folder is the caller's to remove.
+    population: each call streams all series over which f_j is summed, in parts (x, m) of any size, scaled as x is.
+
+    Raises ValueError where the folder holds a state that is damaged or of another training, TrainingDiverged where no
+    restart helped.
+    """
+    parameters = with_preset(parameters)
+    folder = None
+    if checkpoint is not None:
+        folder = TrainingFolder(checkpoint, describe(x, m, parameters, population=population is not None))
+    state = folder.read(parameters["n_iter"]) if folder is not None else None
+    rng = torch.Generator()
+    if parameters["random_state"] is None:
+        rng.seed()
+    else:
+        rng.manual_seed(int(parameters["random_state"]))
+    if state is None:
+        model, before = _begin(x, m, parameters, rng, progress)
+    else:
+        model, before = new_model(parameters, x.shape[1], x.shape[2], rng).to(x.device), None
+    training = JointTraining(
+        model,
+        x,
+        m,
+        training_options(parameters),
+        rng,
+        progress,
+        before=before,
+        population=population,
+        keep=None if folder is None else folder.write,
+    )
+    if state is not None:
+        training.restore(state)
+        where = {"phase": "joint", "step": training.n_iter, "total": parameters["n_iter"], "losses": {}}
+        progress({**where, "resumed": True})
+    labels = training.run().labels.cpu().numpy()
+    return Fit(model, labels, training.n_iter, training.history)
+
+
+def _begin(
+    x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
+) -> tuple[JointModel, dict[str, Any]]:
+    """A model with a first autoencoder and centres, and what happened on the way."""
+    begin = _begin_from_components if parameters["start"] == "components" else _begin_as_published
+    return begin(x, m, parameters, rng, progress)
+
+
+def _begin_as_published(
+    x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
+) -> tuple[JointModel, dict[str, Any]]:
+    """Autoencoder and centres from mean-filled series; a generator that has learned nothing."""
+    filled = mean_filled(x, m).flatten(1)
+    autoencoder, pretraining, restarts = pretrain(
+        filled,
+        lambda: Autoencoder(filled.shape[1], parameters["embedding_size"], rng).to(x.device),
+        epochs=parameters["pretrain_epochs"],
+        batch_size=parameters["batch_size"],
+        learning_rate=parameters["pretrain_learning_rate"],
+        rng=rng,
+        progress=progress,
+    )
+    centres, replaced = initial_centres(filled, autoencoder, parameters["n_clusters"], rng)
+    model = new_model(parameters, x.shape[1], x.shape[2], rng).to(x.device)
+    model.autoencoder = autoencoder
+    with torch.no_grad():
+        model.centres.copy_(centres)
+    model.generator.start_from(x, m)
+    return model, {"pretraining": pretraining, "events": [*restarts, *replaced]}
+
+
+def _begin_from_components(
+    x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
+) -> tuple[JointModel, dict[str, Any]]:
+    """A generator that fills, and autoencoder and centres from what it fills."""
+    model = new_model(parameters, x.shape[1], x.shape[2], rng).to(x.device)
+    generator = model.generator
+    assert isinstance(generator, Generator)  # only the joint method, which has one, starts like this
+    record, events = warm_up(
+        generator, x, m, steps=parameters["warm_up"], batch_size=parameters["batch_size"], rng=rng,
+        progress=progress,
+    )  # fmt: skip
+    filled = filled_by(generator, x, m).flatten(1)
+    start_from_components(model.autoencoder, filled)
+    centres, replaced = centres_from_clusters(filled, model.autoencoder, parameters["n_clusters"], rng)
+    with torch.no_grad():
+        model.centres.copy_(centres)
+    return model, {"pretraining": record, "events": [*events, *replaced]}

@@ -1,0 +1,159 @@
+"""The figures of the accuracy report, made from counts; JSON-able, None where there is nothing to tell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+
+from pipeline.accuracy.confusion import Confusion
+from pipeline.accuracy.design_based import Design, domain
+from pipeline.accuracy.tally import CLASSES, Frame, Tally
+from pipeline.cube.label_names import SEASON_NAMES
+
+_PURITY: Final = (0, 50, 60, 70, 80, 90, 101)  # percent: where bins begin, and the last one ends
+_BINS: Final = 10  # of the number of observations, at most
+KMEANS: Final = "k-means on series filled by their mean, labels matched to seasons in the way that suits it best"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the counted numbers stand for."""
+
+    labels: tuple[str, ...]
+    legend: Sequence[dict[str, Any]]  # classes of the reference: code, name, season, crop
+    regions: tuple[str, ...]
+
+
+def summarise(tally: Tally, frame: Frame, names: Names, design: Design) -> dict[str, Any]:
+    """The figures of the report; direct accuracies only where there is a label for each season."""
+    comparable = frame.n_labels == len(SEASON_NAMES)
+    return {
+        **_compared(tally.joint, comparable),
+        "labels": list(names.labels),
+        "seasons": list(SEASON_NAMES),
+        **_by_class(tally.by_code, names.legend, tally.joint, comparable),
+        "kmeans": {"method": KMEANS, **_agreement(tally.kmeans), "confusion": tally.kmeans.as_json()},
+        "by_purity": _by_purity(tally, comparable),
+        "by_observations": _by_observations(tally, comparable),
+        "design_based": _design_based(tally, frame, names, design, comparable),
+    }
+
+
+def known(value: float) -> float | None:
+    """A number, or None where it is NaN: JSON knows no NaN."""
+    return None if np.isnan(value) else value
+
+
+def _all_known(values: Sequence[float]) -> list[float | None]:
+    return [known(value) for value in values]
+
+
+def _compared(joint: Confusion, comparable: bool) -> dict[str, Any]:
+    """All compared cells."""
+    return {
+        "cells": joint.n,
+        "confusion": joint.as_json(),
+        "overall_accuracy": joint.overall_accuracy() if comparable else None,
+        "kappa": known(joint.kappa()) if comparable else None,
+        "users_accuracy": _all_known(joint.users_accuracy()) if comparable else None,
+        "producers_accuracy": _all_known(joint.producers_accuracy()) if comparable else None,
+        "f1": _all_known(joint.f1()) if comparable else None,
+        **_agreement(joint),
+        "matching": joint.matching(),
+        "matched_class_accuracy": _all_known(joint.matched_class_accuracy()),
+    }
+
+
+def _agreement(confusion: Confusion) -> dict[str, Any]:
+    """What does not depend on how labels are numbered."""
+    return {
+        "overall_accuracy_matched": confusion.matched_accuracy(),
+        "adjusted_rand_index": known(confusion.adjusted_rand_index()),
+        "normalised_mutual_information": known(confusion.normalised_mutual_information()),
+    }
+
+
+def _by_class(
+    by_code: Confusion, legend: Sequence[dict[str, Any]], joint: Confusion, comparable: bool
+) -> dict[str, Any]:
+    """Cells by class of the legend: the crops that were compared, with the share that agrees, and the others."""
+    right = list(range(len(SEASON_NAMES))) if comparable else joint.matching()
+    compared, others = [], []
+    for about, counts in zip(legend, by_code.counts.T, strict=True):
+        if not counts.sum():
+            continue
+        row = {"code": about["code"], "name": about["name"], "cells_by_label": [int(v) for v in counts]}
+        if about["season"] is None:
+            others.append(row)
+            continue
+        label = right[SEASON_NAMES.index(about["season"])]
+        agreeing = 0 if label is None else int(counts[label])
+        compared.append({**row, "season": about["season"], "accuracy": agreeing / int(counts.sum())})
+    return {"crops": compared, "not_compared": others}
+
+
+def _row(counts: np.ndarray, matching: Sequence[int | None]) -> dict[str, Any]:
+    """Compared cells of some kind, and the share that agrees."""
+    agreeing = sum(int(counts[label, k]) for k, label in enumerate(matching) if label is not None)
+    n = int(counts.sum())
+    return {"cells": n, "accuracy": agreeing / n if n else None}
+
+
+def _matching(tally: Tally, comparable: bool) -> Sequence[int | None]:
+    """Which label each season's cells should have: that of all cells together, so that no bin suits itself."""
+    return range(len(SEASON_NAMES)) if comparable else tally.joint.matching()
+
+
+def _by_purity(tally: Tally, comparable: bool) -> list[dict[str, Any]]:
+    """By percent of the map cells in a cell that carry its class; each bin alone, and with all purer ones."""
+    matching, rows = _matching(tally, comparable), []
+    for start, stop in pairwise(_PURITY):
+        pure = _row(tally.by_share[start:].sum(axis=0), matching)
+        rows.append(
+            {
+                "from": start,
+                "to": min(stop, 100),
+                **_row(tally.by_share[start:stop].sum(axis=0), matching),
+                "cells_at_least": pure["cells"],
+                "accuracy_at_least": pure["accuracy"],
+            }
+        )
+    return rows
+
+
+def _by_observations(tally: Tally, comparable: bool) -> list[dict[str, Any]]:
+    """By the number of dates on which a cell was observed, in bins of equal width."""
+    matching, n = _matching(tally, comparable), len(tally.by_observations)
+    width = -(-(n - 1) // _BINS)
+    return [
+        {
+            "from": start,
+            "to": min(start + width, n) - 1,
+            **_row(tally.by_observations[start : start + width].sum(axis=0), matching),
+        }
+        for start in range(0, n, width)
+    ]
+
+
+def _design_based(tally: Tally, frame: Frame, names: Names, design: Design, comparable: bool) -> dict[str, Any]:
+    """Estimates from the samples of the country and of every region."""
+    k = frame.n_labels
+    return {
+        "classes": list(CLASSES),
+        "sample_size": frame.sample_size,
+        "region_sample_size": frame.region_sample_size,
+        "seed": frame.seed,
+        "cell_km2": design.cell_km2,
+        "equal_area": design.equal_area,
+        "country": domain(tally.by_region.sum(axis=0), tally.country, 0, frame.sample_size, design, comparable),
+        "regions": [
+            {
+                "name": name,
+                **domain(tally.by_region[r], tally.regions, r * k, frame.region_sample_size, design, comparable),
+            }
+            for r, name in enumerate(names.regions)
+        ],
+        "outside_regions_km2": design.cell_km2 * int(tally.by_region[-1].sum()),
+    }

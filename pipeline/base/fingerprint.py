@@ -1,0 +1,30 @@
+"""Fingerprints: what a result was made from, so that done means done with these very inputs."""
+
+import hashlib
+import json
+from typing import Any
+
+from pipeline.base.locations import Location
+
+_BLOCK = 1 << 20
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short digest of JSON-able values; equal values give equal digests on every machine."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no fingerprint")
+
+
+def content_digest(path: Location) -> str:
+    """SHA-256 of a file's bytes: content decides, not its name or date."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,35 @@
+"""The regions that a configuration gives figures for."""
+
+from pipeline.base.errors import UserError
+from pipeline.base.fingerprint import content_digest
+from pipeline.config.config import Config
+from pipeline.grid.polygons import Region, check_overlap, read_outline, read_regions
+
+
+def configured_regions(config: Config) -> list[Region]:
+    """The regions that figures are given for; none where none are configured.
+
+    Raises:
+        UserError: as of `read_regions` and `check_overlap`.
+    """
+    path = config.regions_path
+    if path is None:
+        return []
+    regions = read_regions(path, config.evaluation.region_name)
+    check_overlap(regions, path, read_outline(config.region.outline))
+    return regions
+
+
+def regions_digest(config: Config) -> str | None:
+    """SHA-256 of the configured regions' file, or None.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    path = config.regions_path
+    if path is None:
+        return None
+    try:
+        return content_digest(path)
+    except OSError as error:
+        raise UserError(f"cannot read the regions {path}: {error.strerror}. Set evaluation.regions.") from None

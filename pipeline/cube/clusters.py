@@ -1,0 +1,192 @@
+"""The cluster cube: labels and confidence of all years of a region, `clusters.zarr` (year, y, x).
+
+A year later than all others is added in place, and no reader notices: who has the cube open goes on seeing what it
+held, who opens it anew sees the new year. While the shapes grow, for some milliseconds, they may differ from each
+other: `open_clusters` waits until they agree. An earlier year, or another map of a year, makes the cube anew; it takes
+the place of the old one when it is ready, and readers then have to open it again.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import numpy as np
+import zarr
+
+from pipeline.base.errors import UserError
+from pipeline.base.fingerprint import fingerprint
+from pipeline.base.locations import Location
+from pipeline.base.locks import folder as lock
+from pipeline.base.outputs import Outputs
+from pipeline.cube import append as growth
+from pipeline.cube import layout, stores
+from pipeline.cube.map_layers import CONFIDENCE, CONFIDENCE_ABOUT, LABEL
+from pipeline.cube.replace import recover, swap
+from pipeline.cube.shards import sweep_partials
+
+STAGE: Final = "publish"
+YEAR: Final = "year"
+_LAYERS: Final = (LABEL, CONFIDENCE)
+
+
+def published(outputs: Outputs) -> dict[int, str]:
+    """The years in the cluster cube, each with the fingerprint of the map that it came from."""
+    with hold(outputs):
+        return _published(outputs)
+
+
+def add_year(outputs: Outputs, mark: str) -> None:
+    """Put the year's map into the cluster cube, unless it is there.
+
+    Runs of several years may want to at the same time: one waits for the other. Labels may have other names in other
+    years, as with clusters named after their peaks: the attribute `label_names` of the cube has those of each year, and
+    the flag meanings of `label` are general then.
+
+    Raises:
+        UserError: the years already there are on another grid, or the cube cannot be written.
+    """
+    with hold(outputs):
+        maps = _published(outputs)
+        if maps.get(outputs.year) == mark:
+            return
+        source = stores.require(outputs.map, "infer", "infer")
+        old = stores.find(outputs.clusters)
+        _check_grid(outputs, source, old)
+        try:
+            if old is not None and _joins_last(old, outputs.year):
+                _append(outputs, mark, source, maps)
+            else:
+                _make_anew(outputs, mark, source, old, maps)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {outputs.clusters}: {error.strerror or error}. Free space or choose another --out."
+            ) from None
+
+
+def hold(outputs: Outputs) -> AbstractContextManager[None]:
+    """Wait until no other run writes what the years of the region share, and keep others waiting."""
+    return lock.hold(outputs.region_folder, f"sitscube publish --year {outputs.year}", wait=True)
+
+
+def years_to_write(path: Location, year: int) -> int:
+    """How many years are written to the cluster cube when one is published: it alone, or all of them anew."""
+    group = stores.find(path)
+    if group is None or _joins_last(group, year):
+        return 1
+    return len(set(maps_of(path)) | {year})
+
+
+def maps_of(path: Location) -> dict[int, str]:
+    """The years in a cluster cube, as `published` gives them, for those who only look."""
+    group = stores.find(path)
+    return _maps(group) if group is not None else {}
+
+
+def map_mark(source: zarr.Group) -> str:
+    """Fingerprint of what a map gives the cluster cube: its own, and whether it holds a confidence."""
+    mark = str(stores.stage_fingerprint(source, "infer"))
+    return mark if CONFIDENCE in stores.layer_names(source) else fingerprint(mark, LABEL)
+
+
+def _published(outputs: Outputs) -> dict[int, str]:
+    recover(_beside(outputs), outputs.clusters)
+    if stores.find(outputs.clusters) is not None:
+        sweep_partials(outputs.clusters)
+        growth.complete(stores.open_to_write(outputs.clusters))
+    return maps_of(outputs.clusters)
+
+
+def _maps(group: zarr.Group) -> dict[int, str]:
+    return {int(year): mark for year, mark in layout.attributes(group)["maps"].items()}
+
+
+def _beside(outputs: Outputs) -> Location:
+    return outputs.clusters.with_name(f".{outputs.clusters.name}.new")
+
+
+def _joins_last(group: zarr.Group, year: int) -> bool:
+    """Whether a year can be added behind the others; cubes of old have all years in one object."""
+    return year > max(_maps(group)) and growth.can_grow(group, YEAR, _LAYERS)
+
+
+def _check_grid(outputs: Outputs, source: zarr.Group, old: zarr.Group | None) -> None:
+    grid = layout.read_grid(source)
+    if old is not None and layout.read_grid(old) != grid:
+        raise UserError(
+            f"{outputs.clusters} is on the grid {layout.attributes(old)['grid']}, and the map of {outputs.year} on "
+            f"{grid.name}: years of one cube share their grid. Choose another --out or region.name."
+        )
+
+
+def _append(outputs: Outputs, mark: str, source: zarr.Group, maps: dict[int, str]) -> None:
+    group = stores.open_to_write(outputs.clusters)
+    about = _about(outputs, source, group, maps | {outputs.year: mark})
+    stages = {STAGE: {"fingerprint": mark, "complete": True, "method": None}}
+    growth.append(
+        group, YEAR, outputs.year, layout.read_grid(source),
+        {LABEL: _flags(about["label_names"]), CONFIDENCE: {}},
+        lambda name, window: _map(source, name, window),
+        first={key: value for key, value in about.items() if key != "maps"},
+        last={"maps": about["maps"], "stages": stages, "fingerprint": mark},
+    )  # fmt: skip
+
+
+def _make_anew(outputs: Outputs, mark: str, source: zarr.Group, old: zarr.Group | None, maps: dict[int, str]) -> None:
+    grid, beside = layout.read_grid(source), _beside(outputs)
+    about = _about(outputs, source, old, maps | {outputs.year: mark})
+    years = sorted({*maps, outputs.year})
+    axis = layout.Axis(YEAR, np.array(years, np.int32), {"long_name": "year of the observations"}, grows=True)
+    layers = _layers(source, about["label_names"])
+    group = stores.create(beside, STAGE, mark, grid, layers, axes=[axis], about=about)
+    for index, year in enumerate(years):
+        for name in _LAYERS:
+            target = layout.array(group, name).with_config({"write_empty_chunks": True})
+            for shard in grid.shards:
+                window = grid.window(shard)
+                of_year = _map(source, name, window) if year == outputs.year else _year(old, name, year, window)
+                target[(index, *window)] = of_year
+    stores.finish(group, STAGE, mark)
+    swap(beside, outputs.clusters)
+
+
+def _layers(source: zarr.Group, names: dict[str, str]) -> list[layout.Layer]:
+    drop = ("_FillValue", "grid_mapping")
+    about = {k: v for k, v in layout.attributes(layout.array(source, LABEL)).items() if k not in drop}
+    return [layout.Layer(LABEL, about | _flags(names), (YEAR,)), layout.Layer(CONFIDENCE, CONFIDENCE_ABOUT, (YEAR,))]
+
+
+def _flags(names: dict[str, str]) -> dict[str, Any]:
+    """What the labels of all years mean: general words where years name them differently."""
+    n_clusters = max(len(of_year.split()) for of_year in names.values())
+    general = " ".join(f"cluster_{k}" for k in range(n_clusters))
+    meanings = set(names.values())
+    return {"flag_values": list(range(n_clusters)), "flag_meanings": meanings.pop() if len(meanings) == 1 else general}
+
+
+def _map(source: zarr.Group, name: str, window: tuple[slice, slice]) -> np.ndarray:
+    """A layer of the map; all missing where it is switched off."""
+    if name in stores.layer_names(source):
+        return stores.read_window(source, name, window)
+    rows, columns = window
+    return np.full((rows.stop - rows.start, columns.stop - columns.start), layout.MISSING, np.uint8)
+
+
+def _about(outputs: Outputs, source: zarr.Group, old: zarr.Group | None, maps: dict[int, str]) -> dict[str, Any]:
+    known = layout.attributes(old) if old is not None else {}
+    names: dict[str, str] = {}
+    if old is not None:
+        shared = layout.attributes(layout.array(old, LABEL))["flag_meanings"]
+        names = known.get("label_names") or {str(year): shared for year in _maps(old)}
+    of_year = layout.attributes(layout.array(source, LABEL))["flag_meanings"]
+    return {
+        "title": f"seasons of {outputs.region} by year",
+        "simulated": layout.attributes(source)["simulated"] or known.get("simulated", ""),
+        "label_names": dict(sorted({**names, str(outputs.year): of_year}.items())),
+        "maps": {str(year): mark for year, mark in sorted(maps.items())},
+    }
+
+
+def _year(group: zarr.Group | None, name: str, year: int, window: tuple[slice, slice]) -> np.ndarray:
+    if group is None:
+        raise ValueError(f"no cube that holds {year}")
+    index = int(np.flatnonzero(np.asarray(layout.array(group, YEAR)[:]) == year)[0])
+    return np.asarray(layout.array(group, name)[index, window[0], window[1]])

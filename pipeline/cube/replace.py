@@ -1,0 +1,63 @@
+"""One store in the place of another, when all of it is ready: renamed on a disk, copied over at a URL."""
+
+import json
+import shutil
+from pathlib import Path
+
+from pipeline.base.files import read_bytes, write_text
+from pipeline.base.locations import Location, keys_below
+from pipeline.base.locks.store import fence_path
+from pipeline.cube import stores
+
+
+def swap(beside: Location, path: Location) -> None:
+    """Put a finished store in the place of another; `recover` mends what a kill on the way leaves.
+
+    At a URL, readers meet a store that says that it is not complete until the last object is copied.
+    """
+    if not (isinstance(path, Path) and isinstance(beside, Path)):
+        _copy_over(beside, path)
+        return
+    away = _away(path)
+    if stores.find(path) is not None:
+        shutil.rmtree(away, ignore_errors=True)
+        path.rename(away)
+    beside.rename(path)
+    fence_path(beside).unlink(missing_ok=True)  # nobody else writes there
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def recover(beside: Location, path: Location) -> None:
+    """Put back the store that a killed `swap` had moved away, or finish its copy, and remove what else it has left."""
+    if isinstance(path, Path) and isinstance(beside, Path):
+        if not path.exists() and _away(path).exists():
+            _away(path).rename(path)
+        shutil.rmtree(_away(path), ignore_errors=True)
+        stores.discard(beside)
+        fence_path(beside).unlink(missing_ok=True)
+        return
+    ready = stores.find(beside)
+    if ready is not None and ready.attrs.get("complete"):
+        _copy_over(beside, path)
+    else:
+        stores.discard(beside)
+
+
+def _copy_over(beside: Location, path: Location) -> None:
+    if stores.find(path) is not None:
+        stores.clear(path)
+    root = json.loads(read_bytes(beside / stores.ROOT))
+    root["attributes"] |= stores.UNMARKED
+    write_text(path / stores.ROOT, json.dumps(root))
+    for key in sorted(keys_below(beside) - {stores.ROOT}):
+        _copy(beside / key, path / key)
+    _copy(beside / stores.ROOT, path / stores.ROOT)
+    stores.discard(beside)
+
+
+def _copy(source: Location, target: Location) -> None:
+    source.fs.cp_file(source.path, target.path)  # type: ignore[union-attr]
+
+
+def _away(path: Path) -> Path:
+    return path.with_name(f".{path.name}.discarded")

@@ -1,0 +1,154 @@
+"""A trained model's files, which `model` reads and writes on a disk, wherever the outputs lie."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+import zarr
+
+from model import JointClustering
+from pipeline.base.allocator import keep_freed_memory
+from pipeline.base.calendar import COMMON_YEAR, composite_dates
+from pipeline.base.errors import UserError
+from pipeline.base.files import partial_path, read_text, remove_file, write_bytes
+from pipeline.base.fingerprint import content_digest, fingerprint
+from pipeline.base.locations import Location, keys_below, read_many
+from pipeline.cube import layout
+from pipeline.cube.channels import read_channels
+
+SAMPLE: Final = "sample.npz"  # row and column on the grid of every series that the network was given, in their order
+
+
+_RECORD: Final = "training.json"
+
+
+def read_files(files: dict[str, bytes]) -> JointClustering:
+    """The estimator whose files these are, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        return JointClustering.load(folder, device="cpu")
+
+
+def expected_of_model(cube: zarr.Group) -> dict[str, Any]:
+    """What a model must say of itself to be used on a cube: the shape of its series, their dates and channels."""
+    calendar = layout.attributes(cube)["composites"]
+    days = composite_dates(COMMON_YEAR, calendar) - np.datetime64(f"{COMMON_YEAR}-01-01")  # in leap years, too
+    channels = [channel.name for channel in read_channels(cube)]
+    return {
+        "n_times": layout.array(cube, "time").shape[0],
+        "n_channels": len(channels),
+        "calendar": calendar,
+        "day_of_year": [int(day) + 1 for day in days.astype(int)],
+        "channels": channels,
+    }
+
+
+def read_history(folder: Location) -> list[dict[str, Any]]:
+    """The lines that training left beside the model."""
+    return [json.loads(line) for line in read_text(folder / "history.jsonl").splitlines()]
+
+
+def read_record(folder: Location) -> dict[str, Any] | None:
+    """What training left beside the model, or None where there is no finished model."""
+    try:
+        record: dict[str, Any] = json.loads(read_text(folder / _RECORD))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{folder / _RECORD} is damaged ({error}): remove {folder} and run `sitscube train`.") from None
+    return record
+
+
+def model_digest(folder: Location) -> str:
+    """Digest of the model's content: what inference depends on.
+
+    Raises:
+        UserError: there is no finished model.
+    """
+    if read_record(folder) is None:
+        raise UserError(f"there is no trained model in {folder}: run `sitscube train` with that --year and --out.")
+    return fingerprint(content_digest(folder / "weights.safetensors"), content_digest(folder / "model.json"))
+
+
+def fitting_model(folder: Location, cube: zarr.Group) -> JointClustering:
+    """The trained model, checked against the cube before any shard: number of dates and channels, calendar, names.
+
+    Raises:
+        UserError: the files are damaged or of another version, or the model does not fit; it says what differs.
+    """
+    try:
+        with local_copy(folder) as copy:
+            return JointClustering.load(copy, device="cpu", expect=expected_of_model(cube))
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"the model in {folder} cannot be used on {cube.store_path}: {error} `sitscube train` makes one that fits, "
+            "and without inference.model_year it is the year's own."
+        ) from None
+
+
+def load_model(folder: Location, device: str = "cpu") -> JointClustering:
+    """The trained model.
+
+    Args:
+        folder: of the model.
+        device: "auto" (CUDA where there is one), "cpu", "cuda", ...
+
+    Raises:
+        UserError: the files are damaged, or of another version.
+    """
+    torch.set_num_threads(1)  # networks this small are slower on more, and other workers want the cores
+    keep_freed_memory()
+    try:
+        with local_copy(folder) as copy:
+            return JointClustering.load(copy, device=device)
+    except (ValueError, OSError) as error:
+        raise UserError(f"the model in {folder} cannot be used: {error}. Run `sitscube train` again.") from None
+
+
+@contextmanager
+def local_copy(folder: Location) -> Iterator[Path]:
+    """A model's folder on this disk: itself where it lies on one, else a copy that is there while the block lasts."""
+    if isinstance(folder, Path):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="sitscube-model-") as name:
+        copy = Path(name)
+        for key, content in read_many(folder, sorted(keys_below(folder))).items():
+            write_bytes(copy / key, content)
+        yield copy
+
+
+@contextmanager
+def written_model(folder: Location, last: str) -> Iterator[Path]:
+    """A folder on this disk that takes the model's place when the block has ended well: what was there goes.
+
+    Args:
+        folder: of the model.
+        last: name of the file that says that the model is whole: removed first and written last at a URL.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+    if isinstance(folder, Path):
+        beside = partial_path(folder)
+        shutil.rmtree(beside, ignore_errors=True)
+        yield beside
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.rename(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="sitscube-model-") as name:
+        made = Path(name) / "model"
+        yield made
+        remove_file(folder / last)
+        old, new = keys_below(folder), sorted(keys_below(made) - {last})
+        for key in [*new, last]:
+            write_bytes(folder / key, made.joinpath(key).read_bytes())
+        for key in sorted(old - {*new, last}):
+            remove_file(folder / key)

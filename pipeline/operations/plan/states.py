@@ -1,0 +1,242 @@
+"""What each stage would find if it ran now: by the same fingerprints, and without writing anything."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import zarr
+
+from pipeline.base.calendar import composite_dates
+from pipeline.base.channel import Channel
+from pipeline.base.errors import UserError
+from pipeline.base.progress import Reporter
+from pipeline.config.config import Config
+from pipeline.cube import clusters, stores
+from pipeline.cube.channels import read_channels
+from pipeline.cube.label_names import names_of
+from pipeline.cube.map_layers import map_layers, maps_crops
+from pipeline.cube.trained_model import fitting_model, model_digest, read_record
+from pipeline.cube.zarr_access import location_of
+from pipeline.grid.grid import Grid, Shard, cells_inside, make_grid
+from pipeline.grid.polygons import read_outline
+from pipeline.reports.comparison import comparison_section
+from pipeline.runtime.executor import Executor
+from pipeline.sources.source import Source
+from pipeline.stages import prepare, publish
+from pipeline.stages.evaluate import accuracy_path, evaluate_mark, read_accuracy
+from pipeline.stages.infer.stage import STAGE as INFER
+from pipeline.stages.infer.stage import infer_mark, infer_method, shard_marks
+from pipeline.stages.ingest import strips
+from pipeline.stages.ingest.stage import Intake, strips_left, take_in
+from pipeline.stages.ingest.strips import Strip
+from pipeline.stages.reference import open_reference, reference_mark
+from pipeline.stages.run import planned
+from pipeline.stages.simulate import files_to_write
+from pipeline.stages.sources import open_source
+from pipeline.stages.train.stage import state_folder, train_mark
+from pipeline.stages.train.task import begun_with
+
+Kind = Literal["done", "to do", "goes on", "again", "after", "refused"]
+SHARDED: Final = ("ingest", "prepare", "infer")
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a stage is."""
+
+    stage: str
+    kind: Kind
+    to_do: tuple[Shard, ...] = ()
+    n_shards: int = 0  # 0: a stage without shards
+    after: str = ""  # the stage that it waits for
+    note: str = ""
+
+    @property
+    def n_done(self) -> int:
+        """Shards that stay as they are."""
+        return self.n_shards - len(self.to_do)
+
+    def __str__(self) -> str:
+        if self.kind == "goes on" and self.n_shards:
+            return f"goes on: {self.n_done} of {self.n_shards} shards done"
+        if self.kind == "again":
+            return "again: the configuration or its inputs have changed"
+        text = f"after {self.after}" if self.kind == "after" else self.kind
+        return f"{text}: {self.note}" if self.note else text
+
+
+@dataclass
+class Survey:
+    """What is planned, and what it is planned on."""
+
+    config: Config
+    grid: Grid
+    source: Source
+    channels: tuple[Channel, ...]
+    n_dates: int
+    region: dict[Shard, int]  # cells that lie in it
+    cells: dict[Shard, int]  # that are mapped; the region's until that is known
+    cells_known: bool
+    train_cells: int
+    states: dict[str, State] = field(default_factory=dict)
+    strips: list[Strip] = field(default_factory=list)  # to ingest
+    intake: Intake | None = None
+
+    @property
+    def waiting_for(self) -> str:
+        """The last of the stages so far that is not done."""
+        return next((name for name, state in reversed(self.states.items()) if state.kind != "done"), "")
+
+
+def survey(config: Config, executor: Executor, reporter: Reporter) -> Survey:
+    """Look at every stage of a whole run.
+
+    Raises:
+        UserError: the region or the grid cannot be used, or something that is not ours lies where outputs go.
+    """
+    outline = read_outline(config.region.outline)
+    grid = make_grid(config.ingest.grid, outline, config.ingest.shard, config.ingest.chunk)
+    dates = composite_dates(config.year, config.ingest.calendar)
+    cells = cells_inside(grid, outline)
+    source = open_source(config)
+    found = Survey(config, grid, source, source.channels, len(dates), cells, cells, False, sum(cells.values()))
+    for stage in planned(config):
+        before = found.waiting_for
+        try:
+            if before:
+                shards = grid.shards if stage in SHARDED else ()
+                found.states[stage] = State(stage, "after", shards, len(shards), before)
+            else:
+                found.states[stage] = _LOOK[stage](found, executor, reporter)
+        except UserError as error:
+            found.states[stage] = State(stage, "refused", note=str(error))
+    return found
+
+
+def _simulate(found: Survey, executor: Executor, reporter: Reporter) -> State:
+    missing, n_files = files_to_write(found.config)
+    if not missing:
+        return State("simulate", "done")
+    there = any(path.exists() for path in missing)
+    kind: Kind = "again" if there else "to do" if len(missing) == n_files else "goes on"
+    return State("simulate", kind, note=f"{len(missing)} of {n_files} files missing")
+
+
+def _download(found: Survey, executor: Executor, reporter: Reporter) -> State:
+    """Only the catalogue knows whether there is more; a year that is all there is taken as done."""
+    outline = read_outline(found.config.region.outline)
+    expected = len(found.source.expected(outline))
+    try:
+        there = len(found.source.files(outline))
+    except UserError:  # no folder yet, or nothing in it
+        there = 0
+    if there >= expected:
+        return State("download", "done")
+    return State("download", "goes on" if there else "to do", note=f"{there} of {expected} granules there")
+
+
+def _ingest(found: Survey, executor: Executor, reporter: Reporter) -> State:
+    config = found.config
+    intake = found.intake = take_in(config, executor, reporter)
+    known, n = intake.known, len(intake.grid.shards)
+    if known is not None and stores.is_finished(known, strips.STAGE, intake.mark):
+        return State("ingest", "done", (), n)
+    found.strips = strips_left(intake)
+    wanted = {shard for strip in found.strips for shard in strip.shards}
+    to_do = tuple(shard for shard in intake.grid.shards if shard in wanted)
+    return _sharded("ingest", known, intake.mark, to_do, n)
+
+
+def _prepare(found: Survey, executor: Executor, reporter: Reporter) -> State:
+    config = found.config
+    cube = stores.require(config.cube, "ingest", "ingest")
+    cropland = prepare.choose_cropland(config, cube)
+    of_reference = None
+    if cropland == "reference" and config.reference_path is not None:
+        of_reference = reference_mark(open_reference(config), found.grid)
+    mark = prepare.prepare_mark(config, cube, cropland, of_reference)
+    if stores.is_finished(cube, prepare.STAGE, mark):
+        found.cells, found.cells_known = prepare.count_cells(cube, "mask"), True
+        found.train_cells = sum(prepare.count_cells(cube, "train_mask").values())
+        return State("prepare", "done", (), len(found.grid.shards))
+    layers, to_do = prepare.layers(read_channels(cube)), found.grid.shards
+    if stores.holds(cube, prepare.STAGE, layers):
+        marks = prepare.shard_marks(cube, prepare.prepare_method(config, cropland, of_reference), to_do)
+        to_do = _to_do(cube, prepare.STAGE, marks, [layer.name for layer in layers], found.grid)
+    return _sharded("prepare", cube, mark, to_do, len(found.grid.shards))
+
+
+def _train(found: Survey, executor: Executor, reporter: Reporter) -> State:
+    config = found.config
+    mark = train_mark(config, stores.require(config.cube, "prepare", "prepare"))
+    record = read_record(config.model)
+    if record is not None and record["fingerprint"] == mark:
+        return State("train", "done")
+    if begun_with(state_folder(config)) == mark:
+        return State("train", "goes on", note="from its last state")
+    return State("train", "to do" if record is None else "again")
+
+
+def _infer(found: Survey, executor: Executor, reporter: Reporter) -> State:
+    config = found.config
+    cube = stores.require(config.cube, "prepare", "prepare")
+    mark = infer_mark(cube, model_digest(config.model))
+    labels = names_of(fitting_model(config.model, cube), crops=maps_crops(cube))
+    arrays = map_layers(labels, read_channels(cube), config.inference.outputs)
+    names = [array.name for array in arrays]
+    known = stores.find(config.map)
+    n = len(found.grid.shards)
+    if known is not None and stores.is_finished(known, INFER, mark) and stores.layer_names(known) == set(names):
+        return State(INFER, "done", (), n)
+    method, to_do = infer_method(cube, labels, model_digest(config.model)), found.grid.shards
+    same = known is not None and stores.stage_method(known, INFER) == method
+    if known is not None and same and set(names) <= stores.layer_names(known):
+        to_do = _to_do(known, INFER, shard_marks(cube, method, to_do), names, found.grid)
+    return _sharded(INFER, known, mark, to_do, n)
+
+
+def _evaluate(found: Survey, executor: Executor, reporter: Reporter) -> State:
+    config = found.config
+    source = config.reference_path
+    if source is not None and (config.reference.path is not None or source.exists()):
+        of_reference: str | None = reference_mark(open_reference(config), found.grid)
+    else:
+        of_reference = stores.stage_fingerprint_at(config.reference_grid, "reference")
+    mark = evaluate_mark(config, stores.stage_fingerprint_at(config.map, INFER), of_reference)
+    written = read_accuracy(config)
+    if written is not None and written["fingerprint"] == mark:
+        return State("evaluate", "done")
+    return State("evaluate", "again" if accuracy_path(config).exists() else "to do")
+
+
+def _publish(found: Survey, executor: Executor, reporter: Reporter) -> State:
+    config = found.config
+    map_mark = clusters.map_mark(stores.open_to_read(config.map))
+    mark = publish.publish_mark(config, map_mark, read_accuracy(config), comparison_section(config))
+    if publish.is_published(config, mark, map_mark):
+        return State("publish", "done")
+    return State("publish", "again" if publish.is_written(config) else "to do")
+
+
+def _to_do(group: zarr.Group, stage: str, marks: dict[Shard, str], names: list[str], grid: Grid) -> tuple[Shard, ...]:
+    """The shards that the stage would do of a store that it keeps, as it finds them itself."""
+    return tuple(stores.shards_to_do(location_of(group), stage, marks, names, grid))
+
+
+def _sharded(stage: str, group: zarr.Group | None, mark: str, to_do: tuple[Shard, ...], n: int) -> State:
+    begun = None if group is None else stores.stage_fingerprint(group, stage)
+    if len(to_do) < n or (begun == mark and not to_do):
+        return State(stage, "goes on", to_do, n)
+    return State(stage, "to do" if begun in (None, mark) else "again", to_do, n)
+
+
+_LOOK: Final[dict[str, Callable[[Survey, Executor, Reporter], State]]] = {
+    "simulate": _simulate,
+    "download": _download,
+    "ingest": _ingest,
+    "prepare": _prepare,
+    "train": _train,
+    "infer": _infer,
+    "evaluate": _evaluate,
+    "publish": _publish,
+}

@@ -1,0 +1,122 @@
+"""Where shards are worked on: what every executor promises, and the one that works in this process."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from pipeline.base.locations import Location
+from pipeline.runtime import per_process as held
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Item, Result]):
+    """What became of one item: its result, or the error that it raised."""
+
+    item: Item
+    result: Result | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may go wrong before a stage gives up."""
+
+    max_failures: int = 10  # shards that fail; one more ends the stage early
+    retries: int = 2  # of a shard whose input or output failed for the moment
+    patience: float = 60.0  # s without a scheduler, or without a worker that could do the work
+
+
+@dataclass
+class Recording:
+    """A performance report that is being made; it is saved unless it turns out not to be wanted."""
+
+    wanted: bool = True
+
+
+class Executor(Protocol):
+    """Runs a function over items and hands each outcome back as it is ready, in any order."""
+
+    limits: Limits
+
+    def run(
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, name: str, gpu: bool = False
+    ) -> Generator[Outcome[Item, Result]]:
+        """Yield one `Outcome` an item; an item that raises stops no other.
+
+        Args:
+            function: must give the same, and write the same, if it is run twice on one item.
+            items: taken as they are needed.
+            name: of the tasks.
+            gpu: whether the work belongs on a GPU where there is one.
+        """
+        ...
+
+    def hold(self, key: str, make: Callable[[str], Any]) -> AbstractContextManager[None]:
+        """Have `make(device)` called once in every process that tasks run in; they get what it gives by `held.get`."""
+        ...
+
+    def once(self, function: Callable[[Listener], Result], *, name: str, listener: Listener) -> Result:
+        """Run one long piece of work on a GPU worker where there is one, else in this process.
+
+        Args:
+            function: called with what takes its events: dictionaries of numbers and texts.
+            name: of the task.
+            listener: gets the events here.
+        """
+        ...
+
+    def record(self, path: Location) -> AbstractContextManager[Recording]:
+        """Where tasks run on a cluster, save Dask's performance report of what is done inside the block."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Where work is done, JSON-able: scheduler, workers, GPU workers, threads, memory of the smallest worker."""
+        ...
+
+
+class InProcess:
+    """One item after the other in this process: tests, debugging, small grids."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+
+    def run(
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, name: str, gpu: bool = False
+    ) -> Generator[Outcome[Item, Result]]:
+        """Yield one `Outcome` an item, in the order given."""
+        for item in items:
+            try:
+                result = function(item)
+            except Exception as error:  # handed to the caller, who reports it by the item's name
+                yield Outcome(item, error=error)
+            else:
+                yield Outcome(item, result=result)
+
+    @contextmanager
+    def hold(self, key: str, make: Callable[[str], Any]) -> Iterator[None]:
+        """Make it here, on a GPU where this machine has one."""
+        held.put(key, make, "auto")
+        try:
+            held.get(key)  # raises what making it raised
+            yield
+        finally:
+            held.drop(key)
+
+    def once(self, function: Callable[[Listener], Result], *, name: str, listener: Listener) -> Result:
+        """Run it here."""
+        return function(listener)
+
+    @contextmanager
+    def record(self, path: Location) -> Iterator[Recording]:
+        """Nothing to save."""
+        yield Recording(wanted=False)
+
+    def describe(self) -> dict[str, Any]:
+        """This process."""
+        return {"scheduler": None, "workers": 1, "gpu_workers": 0, "threads": 1}

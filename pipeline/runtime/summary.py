@@ -1,0 +1,57 @@
+"""What each stage took, `summary.json` beside the year's outputs: a resumed run still tells the whole story."""
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pipeline.base.accounting import Account, peak_memory
+from pipeline.base.files import write_text
+from pipeline.base.locations import Location
+
+FILE: Final = "summary.json"
+
+
+def read_summary(folder: Location) -> dict[str, dict[str, Any]]:
+    """By stage, what `record_stage` noted; empty where nothing has been recorded."""
+    try:
+        summary: dict[str, dict[str, Any]] = json.loads((folder / FILE).read_text())
+    except (FileNotFoundError, ValueError):  # figures for information only: a damaged file is begun anew
+        return {}
+    return summary
+
+
+def record_stage(
+    folder: Location,
+    stage: str,
+    started: float,
+    tasks: Account,
+    where: dict[str, Any],
+    failed: dict[str, str] | None = None,
+) -> float:
+    """Note what a stage has just done, and return the seconds that it took.
+
+    Args:
+        folder: of the year.
+        stage: its name.
+        started: `time.perf_counter()` when it began.
+        tasks: what its tasks took; `seconds` there is their sum.
+        where: the executor's description.
+        failed: shards that failed, with the reason.
+    """
+    seconds = time.perf_counter() - started
+    entry = {
+        "seconds": round(seconds, 2),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tasks": tasks.shards,
+        "task_seconds": round(tasks.seconds, 2),
+        "pixels": tasks.pixels,
+        "pixels_per_second": round(tasks.pixels / seconds, 1),
+        "bytes_read": tasks.bytes_read,
+        "bytes_written": tasks.bytes_written,
+        "peak_memory": tasks.peak_memory or peak_memory(),  # a stage without tasks works in this process
+        "failed": failed or {},
+        "where": where,
+    }
+    write_text(folder / FILE, json.dumps({**read_summary(folder), stage: entry}, indent=1) + "\n")
+    return seconds

@@ -1,0 +1,114 @@
+"""A stratified random sample of the cells mapped in two years, with what the reference maps of both years say of them.
+
+The strata are the mapped transitions. Which cells are drawn depends on the seed and their places alone, not on shards.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pipeline.accuracy.probability_sample import Drawn, allocate, keys
+from pipeline.base.locations import Location
+from pipeline.base.progress import Reporter
+from pipeline.config.config import Config
+from pipeline.cube import layout, stores
+from pipeline.cube.label_names import SEASON_NAMES
+from pipeline.cube.map_layers import LABEL
+from pipeline.grid.grid import Grid, Shard
+from pipeline.runtime.executor import Executor
+from pipeline.runtime.stage import run_shards
+from pipeline.stages.change.map import Pair, read_years
+
+CLASSES: Final = (*SEASON_NAMES, "other")  # of a reference; other: no certain season, or no crop
+_OTHER: Final = len(SEASON_NAMES)
+_UNKNOWN: Final = layout.MISSING  # of cells that a reference says nothing of
+
+
+@dataclass(frozen=True)
+class SampledCells:
+    """How many cells were drawn of every mapped transition, and what the references say of them."""
+
+    drawn: np.ndarray  # (K K,)
+    counts: np.ndarray  # (K K, C, C) by class of the earlier and of the later year; cells unknown in one are left out
+
+
+@dataclass(frozen=True)
+class SampleTask:
+    """The work on one shard: the cells that the sample of the country can have there."""
+
+    pair: Pair
+    references: tuple[Location, Location]
+    size: int  # most cells of a transition
+    seed: int
+
+    def __call__(self, shard: Shard) -> Drawn:
+        """Read labels and references, and draw; a cell's value is C k + l of its classes, 255 where one is unknown."""
+        cube = stores.open_to_read(self.pair.cube)
+        window = layout.read_grid(cube).window(shard)
+        first, second = read_years(cube, LABEL, self.pair.years, window)
+        y, x = np.nonzero((first != layout.MISSING) & (second != layout.MISSING))
+        transition = first[y, x].astype(np.int64) * len(self.pair.names) + second[y, x]
+        earlier, later = (_classes(path, window)[y, x] for path in self.references)
+        known = (earlier != _UNKNOWN) & (later != _UNKNOWN)
+        classes = np.where(known, earlier.astype(np.int64) * len(CLASSES) + later, _UNKNOWN)
+        key = keys(self.seed, y + window[0].start, x + window[1].start)
+        return Drawn.of(transition, key, classes, self.size)
+
+
+def _classes(path: Location, window: tuple[slice, slice]) -> np.ndarray:
+    """Class of every cell of a window of a reduced reference map: its season, 2 = other, 255 = unknown."""
+    group = stores.open_to_read(path)
+    season = stores.read_window(group, "season", window)
+    other = (season == layout.MISSING) & (stores.read_window(group, "n_valid", window) > 0)
+    return np.where(other, np.uint8(_OTHER), season)
+
+
+def find_references(config: Config, years: tuple[int, int], grid: Grid) -> dict[int, Location]:
+    """The years' reduced reference maps, as far as they are finished and on the grid."""
+    found = {}
+    for year in years:
+        path = config.model_copy(update={"year": year}).reference_grid
+        group = stores.find(path)
+        if group is None or not layout.attributes(group)["complete"]:
+            continue
+        if layout.read_grid(group).geobox == grid.geobox and "n_valid" in stores.layer_names(group):
+            found[year] = path
+    return found
+
+
+def sample_transitions(
+    pair: Pair,
+    references: Mapping[int, Location],
+    cells: np.ndarray,
+    size: int,
+    seed: int,
+    executor: Executor,
+    reporter: Reporter,
+) -> SampledCells:
+    """Draw a sample of the cells mapped in both years, of every transition as many as of the others, if it has them.
+
+    Args:
+        pair: the years.
+        references: reduced reference maps of both, by year.
+        cells: (K, K) of every transition.
+        size: cells to draw in all.
+        seed: of the sample.
+        executor: works through the shards.
+        reporter: where progress goes.
+
+    Raises:
+        ShardsFailed: some shards could not be read.
+    """
+    sizes = allocate([int(n) for n in cells.ravel()], size)
+    first, second = (references[year] for year in pair.years)
+    task = SampleTask(pair, (first, second), max(sizes), seed)
+    sample = Drawn.empty(task.size)
+    shards = layout.read_grid(stores.open_to_read(pair.cube)).shards
+    for part in run_shards(executor, task, shards, "change sample", reporter):
+        sample = sample + part
+    found = [sample.values(transition, n) for transition, n in enumerate(sizes)]
+    n_classes = len(CLASSES)
+    counts = [np.bincount(values[values != _UNKNOWN], minlength=n_classes**2) for values in found]
+    return SampledCells(np.array(sizes), np.stack(counts).reshape(-1, n_classes, n_classes))

@@ -1,0 +1,54 @@
+"""Change as a section of a year's report: against the latest earlier year of the cluster cube."""
+
+from pipeline.base.files import read_bytes
+from pipeline.base.progress import Reporter
+from pipeline.config.config import Config
+from pipeline.cube import clusters, layout, stores
+from pipeline.runtime.executor import Executor
+from pipeline.stages.change.files import section
+from pipeline.stages.change.map import names_in
+from pipeline.stages.change.sample import find_references
+from pipeline.stages.change.stage import change, change_folder, change_mark
+
+
+def change_section(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> str | None:
+    """HTML of the change since the latest earlier year, to stand in the year's report, whose change is made as needed.
+
+    The year must have joined the cluster cube. None where there is no earlier year whose labels mean the same.
+
+    Raises:
+        UserError: the change cannot be written.
+        ShardsFailed: some shards could not be compared.
+    """
+    earlier = earlier_year(config)
+    if earlier is None or not _same_labels(config, earlier):
+        return None
+    years = earlier, config.year
+    facts = change(config, years, executor, reporter).facts
+    return section(facts, read_bytes(change_folder(config, years) / "change.png"))
+
+
+def section_mark(config: Config, map_mark: str) -> str | None:
+    """Fingerprint of what `change_section` tells, known before the year has joined the cluster cube; None as there.
+
+    Args:
+        config: of the year.
+        map_mark: fingerprint of the year's map, as the cluster cube notes it.
+    """
+    earlier = earlier_year(config)
+    if earlier is None:
+        return None
+    grid = layout.read_grid(stores.open_to_read(config.clusters))
+    years = earlier, config.year
+    maps = clusters.maps_of(config.clusters)[earlier], map_mark
+    return change_mark(config, years, maps, find_references(config, years, grid))
+
+
+def earlier_year(config: Config) -> int | None:
+    """The latest year in the cluster cube that is earlier than the configured one."""
+    return max((year for year in clusters.maps_of(config.clusters) if year < config.year), default=None)
+
+
+def _same_labels(config: Config, earlier: int) -> bool:
+    cube = stores.open_to_read(config.clusters)
+    return names_in(cube, earlier) == names_in(cube, config.year)

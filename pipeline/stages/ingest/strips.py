@@ -1,0 +1,177 @@
+"""The shards of a cube that are to be ingested, in strips whose files are read once, and the work on one strip."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from pipeline.base.accounting import count_pixels
+from pipeline.base.calendar import CalendarName, composite_dates, period_of
+from pipeline.base.channel import Channel
+from pipeline.base.errors import GranuleError
+from pipeline.base.fingerprint import fingerprint
+from pipeline.base.locations import Location
+from pipeline.cube import layout, stores
+from pipeline.cube.channels import layer
+from pipeline.grid.grid import Grid, Shard
+from pipeline.sources.source import Scene, Source
+from pipeline.stages.ingest.averaging import ShardAverage
+from pipeline.stages.ingest.footprint import Footprint, density, footprint, window_of
+from pipeline.stages.ingest.inventory import Stock
+
+STAGE: Final = "ingest"
+
+
+@dataclass(frozen=True)
+class Method:
+    """How observations become averages: all that a task needs to know besides its shards and scenes."""
+
+    path: Location
+    source: Source
+    year: int
+    calendar: CalendarName
+    least: float
+    mark: str  # fingerprint of all of this
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Shards beside each other in a row, whose scenes are read once for all of them: one task."""
+
+    shards: tuple[Shard, ...]
+    marks: tuple[str, ...]  # of the shards: fingerprints of what they are made from
+    scenes: tuple[Scene, ...]
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.shards))
+
+
+def layers(channels: Sequence[Channel]) -> list[layout.Layer]:
+    """The arrays that ingest writes."""
+    return [
+        *(layer(channel, channel.name, cell_methods="area: mean (of valid observations)") for channel in channels),
+        layout.Layer(
+            "land_share", {"long_name": "share of pixels whose land cover has values at all", "units": "percent"}
+        ),
+        layout.Layer(
+            "crop_biome",
+            {
+                "long_name": "share of observations in pixels of biome grass, cereal or broadleaf crop",
+                "units": "percent",
+            },
+        ),
+    ]
+
+
+def strips_to_do(stock: Stock, method: Method, grid: Grid, *, anew: bool = False) -> Iterator[Strip]:
+    """The shards that are missing or made from other content, in strips as wide as the source decodes at once.
+
+    All of them where the cube is made `anew`, and then nothing is looked up in it.
+    """
+    names = [each.name for each in layers(method.source.channels)]
+    touching = _scenes_by_shard(stock.scenes, grid)
+    marks = {shard: fingerprint(method.mark, stock.inputs(touching[shard])) for shard in grid.shards}
+    to_do = list(grid.shards) if anew else stores.shards_to_do(method.path, STAGE, marks, names, grid)
+    width = strip_width(method.source, grid)
+    strips: dict[tuple[int, int], list[Shard]] = {}
+    for shard in to_do:
+        strips.setdefault((shard.i, shard.j // width), []).append(shard)
+    for shards in strips.values():
+        needed = {id(scene) for shard in shards for scene in touching[shard]}
+        scenes = tuple(scene for scene in stock.scenes if id(scene) in needed)
+        yield Strip(tuple(shards), tuple(marks[shard] for shard in shards), scenes)
+
+
+def strip_width(source: Source, grid: Grid) -> int:
+    """Shards of a strip, where none is missing: no more than lie beside each other."""
+    wanted = max(1, round(source.row_width / (grid.shard * abs(grid.geobox.transform.a))))
+    return min(wanted, -(-grid.shape[1] // grid.shard))
+
+
+def pixels_per_cell(grid: Grid, scenes: Sequence[Scene]) -> float:
+    """How many pixels of the finest scene have the area of a cell; 1 where there are no scenes."""
+    places = {scene.geobox for scene in scenes}
+    return max((density(grid.geobox, place) for place in places), default=1.0)
+
+
+def _scenes_by_shard(scenes: Sequence[Scene], grid: Grid) -> dict[Shard, tuple[Scene, ...]]:
+    """For every shard, the scenes that may have pixels in it."""
+    places = {scene.geobox for scene in scenes}
+    found = {}
+    for shard in grid.shards:
+        cells = grid.shard_geobox(shard)
+        near = {place for place in places if window_of(cells, place) is not None}
+        found[shard] = tuple(scene for scene in scenes if scene.geobox in near)
+    return found
+
+
+def ingest_strip(method: Method, run: str, strip: Strip) -> dict[Path, str]:
+    """Write the shards of a strip; where files cannot be read, write nothing and return them with the reason.
+
+    `run` is the fingerprint with which the stage was begun.
+    """
+    grid = layout.read_grid(stores.open_to_read(method.path))
+    by_period: list[list[Scene]] = [[] for _ in composite_dates(method.year, method.calendar)]
+    for scene in strip.scenes:
+        by_period[period_of(scene.day, method.calendar)].append(scene)
+    places = {scene.geobox for scene in strip.scenes}
+    averages, footprints = [], []
+    for shard in strip.shards:
+        cells = grid.shard_geobox(shard)
+        of_shard = {place: where for place in places if (where := footprint(cells, place))}
+        capacity = _capacity(cells, of_shard, by_period)
+        averages.append(ShardAverage(cells.shape, method.source.channels, len(by_period), method.least, capacity))
+        footprints.append(of_shard)
+    unreadable: dict[Path, str] = {}
+    for index, scenes in enumerate(by_period):
+        for scene in scenes:
+            try:
+                _add_scene(scene, method.source, [of_shard.get(scene.geobox) for of_shard in footprints], averages)
+            except GranuleError as error:
+                unreadable[scene.path] = str(error)
+        for average in averages:
+            average.end_period(index)
+    if unreadable:
+        return unreadable
+    for shard, mark, average in zip(strip.shards, strip.marks, averages, strict=True):
+        arrays = average.arrays()
+        with stores.writing(method.path, STAGE, run) as group:
+            stores.discard_record(group, STAGE, shard)
+            for name, values in arrays.items():
+                stores.write_shard(group, name, grid, shard, values)
+            stores.write_record(group, STAGE, shard, {"mark": mark, "counts": dict(average.counts)})
+        count_pixels(arrays["land_share"].size)
+    return {}
+
+
+def _capacity(cells: GeoBox, footprints: dict[GeoBox, Footprint], by_period: list[list[Scene]]) -> np.ndarray:
+    """Pixels that each cell holds on the best-covered date: files of every date may have an extent of their own."""
+    most = np.zeros(cells.shape[0] * cells.shape[1], np.int64)
+    for places in {frozenset(scene.geobox for scene in scenes) for scenes in by_period}:
+        pixels = np.zeros_like(most)
+        for place in places & footprints.keys():
+            pixels += np.bincount(footprints[place].cells, minlength=most.size)
+        np.maximum(most, pixels, out=most)
+    return most
+
+
+def _add_scene(
+    scene: Scene, source: Source, footprints: Sequence[Footprint | None], averages: Sequence[ShardAverage]
+) -> None:
+    """Read a scene once, for all shards of the strip that it touches."""
+    touched = [(where, average) for where, average in zip(footprints, averages, strict=True) if where]
+    if not touched:
+        return
+    top, bottom = min(w.rows.start for w, _ in touched), max(w.rows.stop for w, _ in touched)
+    left, right = min(w.columns.start for w, _ in touched), max(w.columns.stop for w, _ in touched)
+    raw = source.read(scene, slice(top, bottom), slice(left, right))
+    decoded = []
+    for where, _ in touched:
+        rows = slice(where.rows.start - top, where.rows.stop - top)
+        columns = slice(where.columns.start - left, where.columns.stop - left)
+        decoded.append(source.decode({name: where.pick(layer[rows, columns]) for name, layer in raw.items()}))
+    for (where, average), pixels in zip(touched, decoded, strict=True):
+        average.add(where, pixels)
