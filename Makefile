@@ -38,7 +38,7 @@ notebooks: .venv/ready
 	done
 
 bench-scale: .venv/ready
-	$(BIN)/python benchmarks/scale.py $(BENCH)
+	$(BIN)/python -m benchmarks.scale $(BENCH)
 
 clean:
 	rm -rf .venv

@@ -1,6 +1,6 @@
 """How early in a year a map of it can be trusted: labels as of several dates against those of the whole year.
 
-    python benchmarks/early_maps.py --out out --year 2021 --model-year 2018 [--composites 12 20 28 36 46]
+    python -m benchmarks.early_maps --out out --year 2021 --model-year 2018 [--composites 12 20 28 36 46]
 
 `--out` is the folder of a finished `sitscube run` of the model's year; the observations of `--year` are simulated where
 they are not there (`sitscube simulate --year 2021 --out out`). Each date's map is made in a temporary folder with the

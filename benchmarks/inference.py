@@ -1,6 +1,6 @@
 """Labelling every cell: what the network alone costs, what `label_series` adds, and what plain PyTorch would cost.
 
-    python benchmarks/inference.py [--hidden 16] [--dates 46] [--batch 4096] [--repeats 40]
+    python -m benchmarks.inference [--hidden 16] [--dates 46] [--batch 4096] [--repeats 40]
 
 The three see the same series and the same weights; that they agree is checked first. They are timed turn about, one
 batch at a time, and the fastest of the repeats counts: on a machine that does other work too, slow ones tell of that.

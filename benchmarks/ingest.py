@@ -1,6 +1,6 @@
 """What ingest costs against merely reading the same layers, and how its memory grows with the country.
 
-    python benchmarks/ingest.py --granules out/simulated/VNP15A2H/2018 [--memory]
+    python -m benchmarks.ingest --granules out/simulated/VNP15A2H/2018 [--memory]
 
 The cost: CPU time of `ingest` of a year, in process, at 1 km and at 463 m, over that of reading the same three layers
 of the same granules whole with h5py, and with this project's reader; each in a process of its own, alternating.

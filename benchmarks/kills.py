@@ -1,6 +1,6 @@
 """Inference under random SIGKILLs: what is lost, what is wrong, and who had to mend it.
 
-    python benchmarks/kills.py --kills 50 --seed 0 [--json FILE]
+    python -m benchmarks.kills --kills 50 --seed 0 [--json FILE]
 
 A cluster of real processes labels a synthetic country. At random moments the worker, the scheduler or the client is
 killed, in equal shares; whatever has ended is started again as a supervisor of services would, and nothing else is ever
@@ -11,19 +11,16 @@ the next one begun, until all kills have hit.
 import argparse
 import json
 import random
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "pipeline"))
-from processes import Cluster, Process
-from synthetic_country import Country, chunks, strays
-from synthetic_cube import make_cube, make_model
-
+from benchmarks.synthetic_cube import make_cube, make_model
 from pipeline.config.config import Config, load_config
 from pipeline.stages.infer.stage import infer
+from tests.support.processes import Cluster, Process
+from tests.support.synthetic_country import Country, chunks, strays
 
 YEAR = 2018
 KINDS = ("worker", "scheduler", "client")

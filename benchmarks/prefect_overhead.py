@@ -1,6 +1,6 @@
 """What Prefect costs: the flow `annual_map` against `sitscube run`, on a small country, side by side.
 
-    python benchmarks/prefect_overhead.py [--rounds 3]
+    python -m benchmarks.prefect_overhead [--rounds 3]
 
 Both map the same 40 x 40 km with granules made for it, on a local Dask cluster of one worker, from nothing, each in
 processes of its own, in turn. The flow runs as `python -m flows`, which starts Prefect's embedded server; then once
@@ -19,11 +19,9 @@ from pathlib import Path
 
 import requests
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
-
-from processes import free_port  # noqa: E402
-from small_country import flow_country  # noqa: E402
+from tests.support.paths import ROOT
+from tests.support.processes import free_port
+from tests.support.small_country import flow_country
 
 
 def seconds(folder: Path, command: list[str], environment: dict[str, str]) -> float:

@@ -1,6 +1,6 @@
 """What reducing a crop map costs against merely reading it.
 
-    python benchmarks/reference.py [--cells 30000] [--crs EPSG:3035] [--dtype int16] [--rounds 3] [--folder DIR]
+    python -m benchmarks.reference [--cells 30000] [--crs EPSG:3035] [--dtype int16] [--rounds 3] [--folder DIR]
 
 Makes a 10 m crop map in EUCROPMAP's layout (LZW, tiles of 256 cells, one layer of class codes): parcels of about 100 to
 300 m in every direction, crops that differ from district to district, woods and towns, and 1 % of stray cells, as maps

@@ -1,6 +1,6 @@
 """How inference scales: time and memory with the number of shards, workers, and where the time goes.
 
-    python benchmarks/scale.py [--quick] [--json FILE] [--folder DIR] [--mapped-share 0.2]
+    python -m benchmarks.scale [--quick] [--json FILE] [--folder DIR] [--mapped-share 0.2]
 
 Everything goes through the real stage `infer` on local clusters of worker processes, on synthetic cubes (see
 synthetic_cube.py). Times are of the stage, start-up of clusters apart; on a machine that does other things, trust
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from distributed import get_task_stream
-from figures_table import machine, table
-from scale_parts import PARTS, Part, begin_scratch, nothing
-from synthetic_cube import make_cube, make_model
 
+from benchmarks.report_table import machine, table
+from benchmarks.scale_report import PARTS, Part, begin_scratch, nothing
+from benchmarks.synthetic_cube import make_cube, make_model
 from pipeline.base import accounting
 from pipeline.base.progress import Silent
 from pipeline.config.config import Config, load_config

@@ -1,6 +1,6 @@
 """How hard is the simulated Italy? Gaps, class areas, purity, a supervised forest and plain k-means on the 1 km grid.
 
-    python benchmarks/simulation_difficulty.py [--out DIR] [--years 2018 2021 2022] [--joint ITERATIONS] [--json FILE]
+    python -m benchmarks.simulation_difficulty [--out DIR] [--years 2018 2021 2022] [--joint ITERATIONS] [--json FILE]
 
 It bins the granules by itself, apart from the ingest stage: a pixel belongs to the cell that holds its centre; a cell
 has a value where at least a quarter of its pixels are valid under the standard mask. A cell's crop is the most

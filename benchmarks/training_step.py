@@ -1,6 +1,6 @@
 """One training iteration: the hand-written recurrences of `model` against the same networks in plain PyTorch.
 
-    python benchmarks/training_step.py [--batch 1000] [--dates 46] [--repeats 10] [--threads 1]
+    python -m benchmarks.training_step [--batch 1000] [--dates 46] [--repeats 10] [--threads 1]
 
 Both start from the same weights and see the same batches. That they end with the same weights is checked first, then
 the two are timed turn about, with the adversarial term and without it.

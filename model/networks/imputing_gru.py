@@ -1,6 +1,6 @@
 """The generator's recurrence: a GRU that estimates each value before it sees it (Eqs 1-2), differentiated by hand.
 
-Per date: e = W_imp h + b_imp, u = m x + (1 - m) e, h = GRU(u, h). Layouts as in `model.networks.gru`; the estimate is one
+Per date: e = W_imp h + b_imp, u = m x + (1 - m) e, h = GRU(u, h). Layouts as in `networks.gru`; the estimate is one
 more block of rows in front of the gates, so that one product with h serves both.
 """
 

@@ -54,7 +54,7 @@ class Generator(nn.Module):
     def estimates(self, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
         """Estimates of the forward and of the backward direction, (B, T, C) as x and m are; m true = observed.
 
-        In evaluation mode and without gradient they come from `imputing_gru_inference`: twice as fast, other in rounding.
+        In evaluation mode and without gradient `imputing_gru_inference` makes them: twice as fast, other in rounding.
         """
         series = x.permute(1, 2, 0)  # (T, C, B)
         observed = m.permute(1, 2, 0) != 0

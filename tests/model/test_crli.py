@@ -1,7 +1,6 @@
 """The baseline of adversarial filling, a recurrent autoencoder and k-means."""
 
 import numpy as np
-import oracle
 import pytest
 import torch
 from sklearn.base import clone
@@ -9,6 +8,7 @@ from sklearn.base import clone
 from model import CRLI, TrainingDiverged
 from model.networks.crli import CRLIModel, RecurrentAutoencoder, kmeans_loss, nearest
 from model.training import crli as crli_training
+from tests.support import oracle
 
 SMALL = {"n_iter": 5, "batch_size": 32, "latent_size": 4, "random_state": 1, "device": "cpu"}
 

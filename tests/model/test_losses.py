@@ -1,7 +1,6 @@
 """Checks 4, 5 and 7 of the method: every loss, q and p against float64 NumPy."""
 
 import numpy as np
-import oracle
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ from model import (
     soft_assignment,
     target_distribution,
 )
+from tests.support import oracle
 
 RNG = np.random.default_rng(0)
 X, X_HAT, LOGITS = RNG.normal(size=(3, 5, 7, 2))

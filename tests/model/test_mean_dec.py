@@ -1,7 +1,6 @@
 """The baseline that fills gaps by the mean and clusters in the embedding."""
 
 import numpy as np
-import oracle
 import pytest
 import torch
 from sklearn.base import clone
@@ -9,6 +8,7 @@ from sklearn.base import clone
 from model import JointClustering, MeanDEC
 from model.networks.joint import JointModel, MeanFilling
 from model.parameters import with_preset
+from tests.support import oracle
 
 SMALL = {"n_iter": 6, "target_interval": 4, "pretrain_epochs": 3, "batch_size": 32, "random_state": 1, "device": "cpu"}
 

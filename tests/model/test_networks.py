@@ -1,11 +1,11 @@
 """Checks 1, 2, 3 and 8 of the method, and the networks against NumPy or torch's own layers."""
 
 import numpy as np
-import oracle
 import pytest
 import torch
 
 from model import Autoencoder, Discriminator, Generator
+from tests.support import oracle
 
 
 def random_generator(n_channels=1, hidden_size=5, seed=0):

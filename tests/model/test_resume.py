@@ -18,6 +18,7 @@ from model.training import algorithm as training
 from model.training import state as training_state
 from model.training.fit import Fit, fit_model
 from model.training.history import history_lines
+from tests.support.paths import ROOT
 
 SMALL = {
     "n_iter": 11, "target_interval": 3, "batch_size": 16, "pretrain_epochs": 2, "adversarial_interval": 2,
@@ -165,18 +166,17 @@ def test_an_end_in_the_middle_of_keeping_a_state_leaves_the_old_or_the_new_one(
 def test_a_process_that_is_killed_ends_with_the_same_bits(tmp_path, undisturbed, waits, least):
     """Each is killed after so many reports: two of pre-training, or one of where it goes on, then one an iteration."""
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from model import training; training.REPORT_EVERY = 1\n"
-        "from test_resume import fit\n"
+        "import sys; from model.training import algorithm; algorithm.REPORT_EVERY = 1\n"
+        "from tests.model.test_resume import fit\n"
         "fit(__import__('pathlib').Path(sys.argv[1]), lambda report: print(report['step'], flush=True))\n"
     )
     folder = tmp_path / "state"
     for wait in waits:
         process = subprocess.Popen(
-            [sys.executable, "-c", script, str(folder), str(Path(__file__).parent)],
+            [sys.executable, "-c", script, str(folder)],
             stdout=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
         )
         assert process.stdout is not None
         for _ in range(wait):

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from downloads import NAMES, OTHER_TILE, connected
-from earthdata_service import EarthdataService, granule_bytes
-from small_country import make_country, small_config
 
 from pipeline.base.progress import Silent
 from pipeline.config.config import Config
 from pipeline.runtime.executor import InProcess
 from pipeline.stages.run import run
+from tests.support.downloads import NAMES, OTHER_TILE, connected
+from tests.support.earthdata_service import EarthdataService, granule_bytes
+from tests.support.small_country import make_country, small_config
 
 
 @pytest.fixture(scope="session")
