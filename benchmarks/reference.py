@@ -81,11 +81,11 @@ def grid_over(box: GeoBox) -> GeoBox:
 
 def worker(task: str, path: Path) -> None:
     """Do one task and print its seconds, on the clock and of the processor, and the peak of this process's memory."""
-    from pipeline.references.geotiff import CACHE, GeoTiffMap, look
+    from pipeline.references.geotiff import CACHE, GeoTiffMap, open_header
     from pipeline.references.majority import majority, windows
     from pipeline.references.placement import place
 
-    source = GeoTiffMap(path, look(str(path), str(path), "a map")[0], None, "")
+    source = GeoTiffMap(path, open_header(str(path), str(path), "a map")[0], None, "")
     grid = grid_over(source.geobox)
     codes = [int(code) for code in CODES if code] if source.layout.dtype == "int16" else list(range(1, len(CODES)))
     started = time.perf_counter(), time.process_time()

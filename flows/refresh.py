@@ -11,7 +11,7 @@ from prefect.states import Completed, Failed, State
 from flows.parameters import Count, Scheduler, Year, configuration
 from flows.stages import do_stages
 from pipeline.base.errors import UserError
-from pipeline.operations.refresh import has_own_model, refreshed
+from pipeline.operations.refresh import has_own_model, running_year_config
 from pipeline.stages.publish import is_whole
 
 
@@ -45,7 +45,7 @@ def refresh(
         given = configuration(
             config_file, out=out, granules=granules, reference=reference, scheduler=scheduler, workers=workers
         )
-        config = refreshed(given, day, year=year, model_year=model_year)
+        config = running_year_config(given, day, year=year, model_year=model_year)
         if has_own_model(config):
             return Completed(message=f"{config.year} has been mapped with a model of its own, which stays")
     except UserError as error:

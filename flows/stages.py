@@ -12,8 +12,8 @@ from prefect.tasks import Task
 
 from flows.artifacts import FlowReporter, show_dashboard, show_results
 from flows.parameters import Count, Scheduler, Year, configuration
+from pipeline.base import locks
 from pipeline.base.errors import OutOfReach, UserError
-from pipeline.base.locks import folder as lock
 from pipeline.config.config import Config
 from pipeline.runtime.dask.cluster import open_executor
 from pipeline.runtime.executor import Executor
@@ -67,7 +67,7 @@ def do_stages(config: Config, names: Sequence[str] | None, what: str) -> State[A
     logger = get_run_logger()
     try:
         with (
-            lock.hold(config.year_folder, f"{what} {config.year}"),
+            locks.hold(config.year_folder, f"{what} {config.year}"),
             open_executor(config.cluster) as (executor, dashboard),
         ):
             show_dashboard(config, dashboard, logger)

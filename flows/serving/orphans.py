@@ -22,7 +22,7 @@ def adopt() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def bury(parts: Iterable[int | None]) -> None:
+def reap(parts: Iterable[int | None]) -> None:
     """Take notice of orphans that have ended, so that they do not stay in the table of processes.
 
     Args:

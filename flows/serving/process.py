@@ -24,7 +24,7 @@ def _end_with_parent() -> None:
 
 
 @dataclass
-class Part:
+class Process:
     """A process in a group of its own, so that Ctrl-C reaches it in the order that its keeper decides.
 
     Attributes:

@@ -14,11 +14,11 @@ import requests
 
 from flows.serving import orphans
 from flows.serving import services as parts
-from flows.serving.process import Part
-from flows.serving.services import Layout, Ports
-from flows.serving.stale_runs import call_crashed
+from flows.serving.process import Process
+from flows.serving.services import Ports, ServiceFolders
+from flows.serving.stale_runs import mark_crashed
+from pipeline.base import locks
 from pipeline.base.errors import InUse, UserError
-from pipeline.base.locks import folder as lock
 from pipeline.base.progress import Reporter
 from pipeline.config.config import load_config
 from pipeline.runtime.dask.cluster import HOST, gpus, security
@@ -47,7 +47,7 @@ def serve(folder: Path, prefect_file: Path, workers: int, ports: Ports, reporter
     """
     settings = load_config().cluster  # of the environment: SITSCUBE_CLUSTER__TLS_CERT and the others
     security(settings)
-    layout = Layout(folder.absolute(), settings.tls)
+    layout = ServiceFolders(folder.absolute(), settings.tls)
     if not prefect_file.is_file():
         raise UserError(
             f"there are no deployments: {prefect_file} is missing. Run this from the repository's root, or name the "
@@ -60,7 +60,7 @@ def serve(folder: Path, prefect_file: Path, workers: int, ports: Ports, reporter
         for place in (layout.logs, layout.prefect, layout.dask):
             place.mkdir(parents=True, exist_ok=True)
         orphans.adopt()
-        running: list[Part] = []
+        running: list[Process] = []
         try:
             _start(running, layout, prefect_file, workers, ports, reporter, asked)
             _tell(ports, layout, reporter)
@@ -73,8 +73,8 @@ def serve(folder: Path, prefect_file: Path, workers: int, ports: Ports, reporter
 
 
 def _start(
-    running: list[Part],
-    layout: Layout,
+    running: list[Process],
+    layout: ServiceFolders,
     prefect_file: Path,
     workers: int,
     ports: Ports,
@@ -83,7 +83,7 @@ def _start(
 ) -> None:
     """Start everything in order, and put into `running` what has to be stopped."""
 
-    def begin(part: Part) -> None:
+    def begin(part: Process) -> None:
         if not asked.is_set():
             running.append(part)
             part.start()
@@ -95,7 +95,7 @@ def _start(
         begin(server)
         api = f"http://{HOST}:{ports.prefect}/api"
         _wait_for(server, lambda: _answers(f"{api}/health"), asked)
-        if not asked.is_set() and (left := call_crashed(api)):
+        if not asked.is_set() and (left := mark_crashed(api)):
             reporter.message(f"{left} runs were at work when the last service ended: start them again on their pages")
         task.advance(note=server.name)
         scheduler, *dask_workers = parts.cluster(ports, layout, workers, n_gpus)
@@ -114,7 +114,7 @@ def _start(
     reporter.message(f"{workers} Dask workers without a GPU, {n_gpus} with one")
 
 
-def _tell(ports: Ports, layout: Layout, reporter: Reporter) -> None:
+def _tell(ports: Ports, layout: ServiceFolders, reporter: Reporter) -> None:
     reporter.message(f"Prefect:        http://{HOST}:{ports.prefect}")
     reporter.message(f"Dask dashboard: http://{HOST}:{ports.dashboard}/status")
     reporter.message(f"Dask scheduler: {parts.scheduler_address(ports, layout)}")
@@ -124,14 +124,14 @@ def _tell(ports: Ports, layout: Layout, reporter: Reporter) -> None:
     )
 
 
-def _keep_going(running: list[Part], reporter: Reporter, asked: threading.Event) -> None:
+def _keep_going(running: list[Process], reporter: Reporter, asked: threading.Event) -> None:
     """Start again what dies, until asked to end.
 
     Raises:
         UserError: a part has died too often.
     """
     while not asked.wait(WATCH):
-        orphans.bury(part.pid for part in running)
+        orphans.reap(part.pid for part in running)
         for part in running:
             if part.alive:
                 continue
@@ -141,7 +141,7 @@ def _keep_going(running: list[Part], reporter: Reporter, asked: threading.Event)
             part.start()
 
 
-def _wait_for(part: Part, ready: Callable[[], bool], asked: threading.Event) -> None:
+def _wait_for(part: Process, ready: Callable[[], bool], asked: threading.Event) -> None:
     """Wait until a part answers.
 
     Raises:
@@ -175,7 +175,7 @@ def _check_free(port: int, option: str) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     try:
-        with lock.hold(folder, "sitscube serve"):
+        with locks.hold(folder, "sitscube serve"):
             yield
     except InUse as error:
         if error.folder != str(folder):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flows.serving.process import Part
+from flows.serving.process import Process
 from pipeline.runtime.dask.cluster import HOST, PER_GPU
 from pipeline.runtime.per_process import GPU
 from pipeline.runtime.settings import TLS_KEYS
@@ -24,7 +24,7 @@ class Ports:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ServiceFolders:
     """Where the service keeps its files: Prefect's database, logs, what Dask workers spill."""
 
     folder: Path
@@ -46,7 +46,7 @@ class Layout:
         return self.folder / "dask"
 
 
-def environment(ports: Ports, layout: Layout) -> dict[str, str]:
+def environment(ports: Ports, layout: ServiceFolders) -> dict[str, str]:
     """What all parts are told. A Prefect API that asks for a password has it from PREFECT_SERVER_API_AUTH_STRING."""
     told = {
         "OMP_NUM_THREADS": "1",
@@ -67,12 +67,12 @@ def environment(ports: Ports, layout: Layout) -> dict[str, str]:
     return told | ({"PREFECT_API_AUTH_STRING": password} if password else {})
 
 
-def scheduler_address(ports: Ports, layout: Layout) -> str:
+def scheduler_address(ports: Ports, layout: ServiceFolders) -> str:
     """What Dask's workers and clients connect to."""
     return f"{'tls' if layout.tls else 'tcp'}://{HOST}:{ports.scheduler}"
 
 
-def _tls_options(layout: Layout) -> tuple[str, ...]:
+def _tls_options(layout: ServiceFolders) -> tuple[str, ...]:
     """The files of certificates, for Dask's commands."""
     if layout.tls is None:
         return ()
@@ -80,16 +80,16 @@ def _tls_options(layout: Layout) -> tuple[str, ...]:
     return tuple(part for name, path in zip(names, layout.tls, strict=True) for part in (name, str(path)))
 
 
-def server(ports: Ports, layout: Layout) -> Part:
+def server(ports: Ports, layout: ServiceFolders) -> Process:
     """Prefect's server, with a database in the folder."""
-    return Part("prefect-server", "prefect", ("server", "start"), environment(ports, layout), layout.logs)
+    return Process("prefect-server", "prefect", ("server", "start"), environment(ports, layout), layout.logs)
 
 
-def commands(ports: Ports, layout: Layout, prefect_file: Path) -> list[Part]:
+def commands(ports: Ports, layout: ServiceFolders, prefect_file: Path) -> list[Process]:
     """What is done once the server answers, in this order: work pools, then deployments."""
     told = environment(ports, layout)
     create = [
-        Part(
+        Process(
             f"pool-{pool}",
             "prefect",
             ("work-pool", "create", pool, "--type", "process", "--overwrite"),
@@ -99,16 +99,16 @@ def commands(ports: Ports, layout: Layout, prefect_file: Path) -> list[Part]:
         for pool in POOLS
     ]
     deploy = ("--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file))
-    return [*create, Part("deploy", "prefect", deploy, told, layout.logs)]
+    return [*create, Process("deploy", "prefect", deploy, told, layout.logs)]
 
 
-def cluster(ports: Ports, layout: Layout, workers: int, gpus: int) -> list[Part]:
+def cluster(ports: Ports, layout: ServiceFolders, workers: int, gpus: int) -> list[Process]:
     """Dask's scheduler and workers: processes of one thread, each started again by its nanny when it dies."""
     told, address = environment(ports, layout), scheduler_address(ports, layout)
     dashboard, tls = f"{HOST}:{ports.dashboard}", _tls_options(layout)
     protocol = ("--protocol", "tls") if tls else ()
     parts = [
-        Part(
+        Process(
             "dask-scheduler", "dask",
             ("scheduler", "--host", HOST, "--port", str(ports.scheduler), "--dashboard-address", dashboard,
              *protocol, *tls),
@@ -118,19 +118,19 @@ def cluster(ports: Ports, layout: Layout, workers: int, gpus: int) -> list[Part]
     common: tuple[str, ...] = ("worker", address, "--host", HOST, "--nthreads", "1")
     common = (*common, "--local-directory", str(layout.dask), "--dashboard-address", f"{HOST}:0", *tls)
     if workers:
-        parts.append(Part("dask-workers", "dask", (*common, "--nworkers", str(workers)), told, layout.logs))
+        parts.append(Process("dask-workers", "dask", (*common, "--nworkers", str(workers)), told, layout.logs))
     for number in range(gpus):
         options = ("--nworkers", "1", "--resources", f"{GPU}={PER_GPU}")
         only = {"CUDA_VISIBLE_DEVICES": str(number)}
-        parts.append(Part(f"dask-gpu-{number}", "dask", (*common, *options), told | only, layout.logs))
+        parts.append(Process(f"dask-gpu-{number}", "dask", (*common, *options), told | only, layout.logs))
     return parts
 
 
-def flow_workers(ports: Ports, layout: Layout) -> list[Part]:
+def flow_workers(ports: Ports, layout: ServiceFolders) -> list[Process]:
     """A Prefect worker a pool, each with one flow at a time."""
     told = environment(ports, layout)
     command = ("worker", "start", "--type", "process", "--limit", "1", "--pool")
     return [
-        Part(f"prefect-worker-{pool}", "prefect", (*command, pool), told, layout.logs, grace=_FLOW_GRACE)
+        Process(f"prefect-worker-{pool}", "prefect", (*command, pool), told, layout.logs, grace=_FLOW_GRACE)
         for pool in POOLS
     ]

@@ -11,7 +11,7 @@ _AT_WORK: Final = ["PENDING", "RUNNING", "CANCELLING"]
 _MESSAGE: Final = "the service ended while the run was at work: start it again, it goes on where it was"
 
 
-def call_crashed(api: str) -> int:
+def mark_crashed(api: str) -> int:
     """Say of every run that seems to be at work that it has crashed; before any worker is there, none can be.
 
     Otherwise it would count against the one run that a deployment may have at once, too.

@@ -15,7 +15,7 @@ from model.training.fit import fit_model
 from model.training.pretraining import Progress
 
 
-class EmbeddedClustering(SeriesClustering):
+class DeepClustering(SeriesClustering):
     """Clusters whose centres are trained with the networks; every series belongs to each with probability q (Eq 6)."""
 
     def predict_proba(self, X: Any) -> FloatArray:
@@ -38,7 +38,7 @@ class EmbeddedClustering(SeriesClustering):
         return Trained(*fit_model(x, m, parameters, progress, checkpoint=checkpoint, population=population))
 
 
-class JointClustering(EmbeddedClustering):
+class JointClustering(DeepClustering):
     """Joint deep imputation and clustering of time series (Osa, Moser, Serpico, Zerubia): one network fills the gaps,
     embeds the series and assigns them to clusters, trained end to end without labels.
 

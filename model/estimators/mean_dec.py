@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from model.estimators.joint import EmbeddedClustering, JointClustering
+from model.estimators.joint import DeepClustering, JointClustering
 
 
-class MeanDEC(EmbeddedClustering):
+class MeanDEC(DeepClustering):
     """Deep embedded clustering of mean-filled series: the joint method without generator and discriminator.
 
     Gaps take the mean of their series in the channel; a channel that a series never observed takes the training mean of

@@ -23,7 +23,7 @@ from model.training.batches import Batches
 from model.training.pretraining import Progress, TrainingDiverged, smallest_distance
 from model.training.snapshots import Snapshots
 from model.training.state import State, Tensors, below, prefixed, read_state, write_state
-from model.training.target import Population, Survey, take_survey
+from model.training.target import Population, TargetUpdate, update_target
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class JointTraining:
         self._best = self._last_good = self._state()
         self._restored_sizes: list[float] = []
 
-    def run(self) -> Survey:
+    def run(self) -> TargetUpdate:
         """Train to n_iter iterations, or until fewer than `tol` of the labels change; the survey of the final state.
 
         A training that was restored goes on where it was. ValueError where its population is another one than then.
@@ -119,7 +119,7 @@ class JointTraining:
         played = float(self._is_played(iteration))
         return self._loss_sum.new_tensor([1, 1, 1, played, played])
 
-    def _iterate(self, rows: Tensor, survey: Survey) -> Tensor | None:
+    def _iterate(self, rows: Tensor, survey: TargetUpdate) -> Tensor | None:
         """Both steps on one batch; the losses in the order of LOSSES, or None where something is not finite."""
         options = self.options
         discriminator = self.model.discriminator if self._is_played(self.n_iter) else None
@@ -159,10 +159,10 @@ class JointTraining:
 
     # ---- target updates
 
-    def _survey(self) -> Survey:
-        return take_survey(self.model, self.x, self.m, self.options.target_memory, self.population)
+    def _survey(self) -> TargetUpdate:
+        return update_target(self.model, self.x, self.m, self.options.target_memory, self.population)
 
-    def _update_target(self, before: Survey | None) -> Survey:
+    def _update_target(self, before: TargetUpdate | None) -> TargetUpdate:
         """Survey the training set for a new P, note the state of training, and leave a state that has diverged."""
         survey = self._survey()
         bound = DIVERGED * max(self._best_prediction_loss, NEGLIGIBLE_LOSS)
@@ -193,7 +193,7 @@ class JointTraining:
     def _stopped_early(self) -> bool:
         return any(event["event"] == STOPPED_EARLY for event in self.events)
 
-    def _record(self, survey: Survey, before: Survey | None) -> None:
+    def _record(self, survey: TargetUpdate, before: TargetUpdate | None) -> None:
         means, counts = (self._loss_sum / self._loss_count.clamp(min=1)).tolist(), self._loss_count.tolist()
         update = {
             "iteration": self.n_iter,
@@ -227,7 +227,7 @@ class JointTraining:
         if self.discriminator_optimiser is not None:
             self.discriminator_optimiser.param_groups[0]["lr"] = self.options.discriminator_learning_rate * factor
 
-    def state(self, survey: Survey) -> State:
+    def state(self, survey: TargetUpdate) -> State:
         """All that `restore` needs, as of a target update that gave `survey`; the last good state is the present."""
         tensors = {
             **prefixed("now", self._last_good),
@@ -258,7 +258,7 @@ class JointTraining:
         self.snapshots.restore(below("snapshots", tensors))
         self._restored_sizes = numbers["cluster_sizes"]
 
-    def _survey_again(self) -> Survey:
+    def _survey_again(self) -> TargetUpdate:
         """The survey of the last target update, which follows from the restored state."""
         survey = self._survey()
         sizes = survey.cluster_sizes.tolist()

@@ -16,7 +16,7 @@ Population = Callable[[], Iterable[tuple[Tensor, Tensor]]]  # each call streams 
 
 
 @dataclass(frozen=True)
-class Survey:
+class TargetUpdate:
     """The training set as the networks saw it at one target update."""
 
     assign: Callable[[Tensor, Tensor, Tensor], Tensor]  # (row numbers, x, m) -> q (B, K) as of this survey
@@ -26,9 +26,9 @@ class Survey:
 
 
 @torch.no_grad()
-def take_survey(
+def update_target(
     model: JointModel, x: Tensor, m: Tensor, target_memory: str, population: Population | None = None
-) -> Survey:
+) -> TargetUpdate:
     """Survey of x, m (n, T, C), in chunks.
 
     target_memory "assignments" keeps q of every series, n * K numbers; "frozen" keeps a copy of the networks and
@@ -47,7 +47,7 @@ def take_survey(
     if population is not None:
         sizes = _population_sizes(model, population)
     assign = _recall(torch.cat(assignments)) if target_memory == "assignments" else _recompute(model)
-    return Survey(assign, sizes.to(x.dtype), torch.cat(labels), square_error / len(x))
+    return TargetUpdate(assign, sizes.to(x.dtype), torch.cat(labels), square_error / len(x))
 
 
 def _population_sizes(model: JointModel, population: Population) -> Tensor:

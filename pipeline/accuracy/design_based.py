@@ -12,14 +12,16 @@ from pipeline.cube.label_names import SEASON_NAMES
 
 
 @dataclass(frozen=True)
-class Design:
+class CellArea:
     """What a cell stands for."""
 
     cell_km2: float
     equal_area: bool  # whether that is its area on the ground
 
 
-def domain(counts: np.ndarray, drawn: Drawn, first: int, size: int, design: Design, comparable: bool) -> dict[str, Any]:
+def domain(
+    counts: np.ndarray, drawn: Drawn, first: int, size: int, design: CellArea, comparable: bool
+) -> dict[str, Any]:
     """The figures of a part of the country, whose strata are the labels.
 
     Sampled cells without a reference are nonresponse: the others of their stratum stand for them.

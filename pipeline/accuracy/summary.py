@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.accuracy.confusion import Confusion
-from pipeline.accuracy.design_based import Design, domain
-from pipeline.accuracy.tally import CLASSES, Frame, Tally
+from pipeline.accuracy.design_based import CellArea, domain
+from pipeline.accuracy.tally import CLASSES, CountShape, Tally
 from pipeline.cube.label_names import SEASON_NAMES
 
 _PURITY: Final = (0, 50, 60, 70, 80, 90, 101)  # percent: where bins begin, and the last one ends
@@ -18,7 +18,7 @@ KMEANS: Final = "k-means on series filled by their mean, labels matched to seaso
 
 
 @dataclass(frozen=True)
-class Names:
+class ReportNames:
     """What the counted numbers stand for."""
 
     labels: tuple[str, ...]
@@ -26,7 +26,7 @@ class Names:
     regions: tuple[str, ...]
 
 
-def summarise(tally: Tally, frame: Frame, names: Names, design: Design) -> dict[str, Any]:
+def summarise(tally: Tally, frame: CountShape, names: ReportNames, design: CellArea) -> dict[str, Any]:
     """The figures of the report; direct accuracies only where there is a label for each season."""
     comparable = frame.n_labels == len(SEASON_NAMES)
     return {
@@ -137,7 +137,9 @@ def _by_observations(tally: Tally, comparable: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _design_based(tally: Tally, frame: Frame, names: Names, design: Design, comparable: bool) -> dict[str, Any]:
+def _design_based(
+    tally: Tally, frame: CountShape, names: ReportNames, design: CellArea, comparable: bool
+) -> dict[str, Any]:
     """Estimates from the samples of the country and of every region."""
     k = frame.n_labels
     return {

@@ -19,7 +19,7 @@ _PERCENT: Final = 101
 
 
 @dataclass(frozen=True)
-class Frame:
+class CountShape:
     """What the cells of all shards are counted by."""
 
     n_labels: int
@@ -70,13 +70,13 @@ class Tally:
     regions: Drawn  # those of the regions, in groups by region and label
 
     @classmethod
-    def empty(cls, frame: Frame) -> "Tally":
+    def empty(cls, frame: CountShape) -> "Tally":
         """No cells."""
         none = np.zeros(0, np.int64)
         return cls.of(Cells(none, none, none, none, none, none, none, none), none, frame)
 
     @classmethod
-    def of(cls, cells: Cells, kmeans: np.ndarray, frame: Frame) -> "Tally":
+    def of(cls, cells: Cells, kmeans: np.ndarray, frame: CountShape) -> "Tally":
         """Count cells.
 
         Args:

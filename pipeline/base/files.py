@@ -70,7 +70,7 @@ def remove_file(path: Location) -> None:
 
 
 @contextmanager
-def placed(target: Location) -> Iterator[Path]:
+def atomic_file(target: Location) -> Iterator[Path]:
     """Give a path to write to; when the block ends without an error, what it holds is put at `target`.
 
     On a disk it is renamed there, at a URL copied as one object.
@@ -91,7 +91,7 @@ def placed(target: Location) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def sweep(folder: Location, prefix: str = "") -> None:
+def sweep_partials(folder: Location, prefix: str = "") -> None:
     """Remove what killed runs have left of files whose names begin so; at a URL they leave nothing."""
     if isinstance(folder, Path) and folder.is_dir():
         for stray in folder.glob(f".{prefix}*.partial"):

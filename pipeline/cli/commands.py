@@ -214,14 +214,14 @@ def config_schema() -> None:
 
 def _work(settings: Config, stages: list[str] | None) -> None:
     """Do the given stages, or all that the configuration plans, and say what was written."""
-    from pipeline.base.locks import folder as lock
+    from pipeline.base import locks
     from pipeline.runtime.dask.cluster import open_executor
     from pipeline.stages.evaluate import accuracy_lines, read_accuracy
     from pipeline.stages.run import planned, run_stage
 
     reporter = Terminal()
     command = f"sitscube {stages[0] if stages else 'run'} --year {settings.year}"
-    with lock.hold(settings.year_folder, command), open_executor(settings.cluster) as (executor, dashboard):
+    with locks.hold(settings.year_folder, command), open_executor(settings.cluster) as (executor, dashboard):
         if dashboard:
             reporter.message(f"Dask dashboard: {dashboard}")
         results = [run_stage(name, settings, executor, reporter) for name in stages or planned(settings)]

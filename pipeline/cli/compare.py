@@ -65,7 +65,7 @@ def compare(
     from pipeline.base.files import check_writable, write_file
     from pipeline.comparison.compare import check_failures
     from pipeline.comparison.compare import compare as compare_contests
-    from pipeline.comparison.contest import Contest
+    from pipeline.comparison.contest import Trial
     from pipeline.comparison.methods import choose_methods
     from pipeline.reports.comparison_table import as_json, markdown
     from pipeline.runtime.dask.cluster import open_executor
@@ -91,23 +91,23 @@ def compare(
         given = [name for name, value in of_cubes.items() if value is not None]
         if given:
             raise UserError(f"{', '.join(given)}: nothing to do with --data, whose series are all trained on, here.")
-        from pipeline.comparison.data import DataContest
+        from pipeline.comparison.data import DataTrial
 
         settings = load_config(config, **overrides)
-        contest = DataContest(data, settings, clusters, hide)
+        contest = DataTrial(data, settings, clusters, hide)
         for line in contest.lines():
             reporter.message(line)
         folder = None if out is None else settings.local_folder / data.stem / settings.comparison.name
         rows, fillings = compare_contests([contest], chosen, seeds, folder, reporter)
     else:
-        from pipeline.comparison.years import YearContest, load_years
+        from pipeline.comparison.years import YearTrial, load_years
 
         configs = load_years(config, all_years or [load_config(config).year], **overrides)
         folder = configs[0].comparison
         with open_executor(configs[0].cluster) as (executor, dashboard):
             if dashboard:
                 reporter.message(f"Dask dashboard: {dashboard}")
-            contests: list[Contest] = [YearContest(one, hide, executor, reporter) for one in configs]
+            contests: list[Trial] = [YearTrial(one, hide, executor, reporter) for one in configs]
             rows, fillings = compare_contests(contests, chosen, seeds, folder, reporter)
     typer.echo(markdown(rows, fillings))
     if json_file is not None:

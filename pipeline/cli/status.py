@@ -33,11 +33,11 @@ def status(
     end, or a run shows no sign of life), 2 CRITICAL (shards failed, or the newest product is too old), 3 UNKNOWN (there
     are no outputs). Only files are looked at, and no run is disturbed.
     """
-    from pipeline.operations.status import LEVELS, look
+    from pipeline.operations.status import LEVELS, inspect_outputs
 
     age = None if max_age_days is None else timedelta(days=max_age_days)
     try:
-        found = look(
+        found = inspect_outputs(
             load_config(config, out=out).out,
             datetime.now(UTC),
             max_age=age,

@@ -8,7 +8,7 @@ import torch
 from pipeline.base.errors import UserError
 from pipeline.base.files import check_writable
 from pipeline.base.progress import Reporter
-from pipeline.comparison.contest import Contest, Ledger, run_contest
+from pipeline.comparison.contest import RunLog, Trial, run_contest
 from pipeline.comparison.methods import Method
 from pipeline.reports.comparison import comparison_section
 from pipeline.reports.comparison_table import Row, failures, write_files
@@ -17,7 +17,7 @@ __all__ = ["check_failures", "compare", "comparison_section"]
 
 
 def compare(
-    contests: Sequence[Contest], methods: Sequence[Method], seeds: int, folder: Path | None, reporter: Reporter
+    contests: Sequence[Trial], methods: Sequence[Method], seeds: int, folder: Path | None, reporter: Reporter
 ) -> tuple[list[Row], list[Row]]:
     """Train and judge every method with every seed on every contest.
 
@@ -33,7 +33,7 @@ def compare(
     torch.set_num_threads(1)  # measured: on networks this small a second thread costs more than it brings
     if folder is not None:
         check_writable(folder / "runs.jsonl")
-    ledger = Ledger(None if folder is None else folder / "runs.jsonl")
+    ledger = RunLog(None if folder is None else folder / "runs.jsonl")
     rows: list[Row] = []
     fillings: list[Row] = []
     for contest in contests:

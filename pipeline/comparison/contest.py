@@ -29,7 +29,7 @@ VERSION: Final = 2
 Population = Callable[[], Iterator[np.ndarray]]  # streams series (n, T, C), anew with every call
 
 
-class Contest(ABC):
+class Trial(ABC):
     """What methods are compared on: series to train on, their judge, and hidden observations to fill."""
 
     about: Row  # what the contest's rows begin with: the year, or the file
@@ -51,7 +51,7 @@ class Contest(ABC):
         """Series with hidden observations, or None where filling is not measured."""
 
     @abstractmethod
-    def judge(self, estimator: Estimator) -> Confusion:
+    def evaluate(self, estimator: Estimator) -> Confusion:
         """Labels against classes."""
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Contest(ABC):
         return " ".join(str(value) for value in self.about.values())
 
 
-class Ledger:
+class RunLog:
     """Finished rows by fingerprint, in a file of JSON lines that is replaced whole; without a file, in memory."""
 
     def __init__(self, path: Path | None) -> None:
@@ -94,7 +94,7 @@ class Ledger:
 
 
 def run_contest(
-    contest: Contest, methods: Sequence[Method], seeds: int, ledger: Ledger, reporter: Reporter
+    contest: Trial, methods: Sequence[Method], seeds: int, ledger: RunLog, reporter: Reporter
 ) -> tuple[list[Row], list[Row]]:
     """Train and judge each method with the seeds 0, 1, ...; fill the hidden observations in each way.
 
@@ -117,21 +117,21 @@ def run_contest(
     return rows, _plain_fillings(contest, ledger)
 
 
-def _mark(contest: Contest, method: Method, seed: int) -> str:
+def _mark(contest: Trial, method: Method, seed: int) -> str:
     parameters = method.make(contest.config, seed).get_params()
     parameters = {name: value for name, value in parameters.items() if name not in ("device", "random_state")}
     arithmetic = training_state.FORMAT_VERSION  # raised when the same parameters train to something else
     return fingerprint(VERSION, arithmetic, contest.mark, method.key, parameters, seed)
 
 
-def _attempt(contest: Contest, method: Method, seed: int, reporter: Reporter) -> Row:
+def _attempt(contest: Trial, method: Method, seed: int, reporter: Reporter) -> Row:
     row: Row = {**contest.about, "method": method.key, "name": method.name, "seed": seed, "error": None} | contest.facts
     estimator = method.make(contest.config, seed)
     try:
         row["seconds"] = fit(
             estimator, contest.series, method.key, reporter, contest.population if method.has_target else None
         )
-        confusion = contest.judge(estimator)
+        confusion = contest.evaluate(estimator)
         hidden = contest.hidden
         filled = None if hidden is None else contest.fill(hidden, estimator, method, seed, reporter)
     except (ValueError, TrainingDiverged) as error:
@@ -171,7 +171,7 @@ def fit(
     return time.perf_counter() - started
 
 
-def _plain_fillings(contest: Contest, ledger: Ledger) -> list[Row]:
+def _plain_fillings(contest: Trial, ledger: RunLog) -> list[Row]:
     """How well the plain fillings fill the same hidden observations."""
     rows = []
     for filling, fill in FILLERS.items():
@@ -189,7 +189,7 @@ def _plain_fillings(contest: Contest, ledger: Ledger) -> list[Row]:
     return rows
 
 
-def _line(contest: Contest, method: Method, row: Row) -> str:
+def _line(contest: Trial, method: Method, row: Row) -> str:
     start = f"{contest.name} {method.name}, seed {row['seed']}: "
     if row["error"] is not None:
         return start + f"failed, {row['error']}"

@@ -13,7 +13,7 @@ from pipeline.accuracy.confusion import Confusion
 from pipeline.base.errors import UserError
 from pipeline.base.fingerprint import content_digest, fingerprint
 from pipeline.base.progress import Reporter
-from pipeline.comparison.contest import Contest, fit
+from pipeline.comparison.contest import Trial, fit
 from pipeline.comparison.imputation import Hidden
 from pipeline.comparison.methods import Estimator, Method, with_training
 from pipeline.config.config import Config
@@ -120,7 +120,7 @@ def _labels(path: Path, values: np.ndarray) -> np.ndarray:
     return values
 
 
-class DataContest(Contest):
+class DataTrial(Trial):
     """A file's series: all are trained on, and judged by the labels that training leaves on them."""
 
     def __init__(self, path: Path, config: Config, clusters: int | None, hide: float) -> None:
@@ -155,7 +155,7 @@ class DataContest(Contest):
             return None
         return Hidden.of(self.series, self._hide, np.random.default_rng([self.config.seed, len(self.series)]))
 
-    def judge(self, estimator: Estimator) -> Confusion:
+    def evaluate(self, estimator: Estimator) -> Confusion:
         """The labels of training."""
         n_clusters = self.config.training.clusters
         return Confusion.of(estimator.labels_, self._data.classes, n_clusters, len(self.classes))

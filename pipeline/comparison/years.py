@@ -13,7 +13,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.fingerprint import fingerprint
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter
-from pipeline.comparison.contest import Contest
+from pipeline.comparison.contest import Trial
 from pipeline.comparison.imputation import Hidden
 from pipeline.comparison.methods import Estimator, Method
 from pipeline.config.config import Config, load_config
@@ -57,7 +57,7 @@ def load_years(file: Path | None, years: Sequence[int], **overrides: Any) -> lis
     return configs
 
 
-class YearContest(Contest):
+class YearTrial(Trial):
     """A year's cube: trained on the sample that the train stage draws, judged over all cells of a certain season."""
 
     def __init__(self, config: Config, hide: float, executor: Executor, reporter: Reporter) -> None:
@@ -122,7 +122,7 @@ class YearContest(Contest):
         chosen = np.sort(rng.permutation(np.flatnonzero(unseen))[:UNSEEN])
         return Hidden.of(wider.series[chosen], self._hide, rng)
 
-    def judge(self, estimator: Estimator) -> Confusion:
+    def evaluate(self, estimator: Estimator) -> Confusion:
         """All mapped cells that have a certain season, shard by shard."""
         n_clusters = self.config.training.clusters
         work = partial(

@@ -12,15 +12,14 @@ from typing import Any, Final
 import numpy as np
 import zarr
 
+from pipeline.base import locks
 from pipeline.base.errors import UserError
 from pipeline.base.fingerprint import fingerprint
 from pipeline.base.locations import Location
-from pipeline.base.locks import folder as lock
 from pipeline.base.outputs import Outputs
-from pipeline.cube import append as growth
-from pipeline.cube import layout, stores
+from pipeline.cube import append, layout, stores
 from pipeline.cube.map_layers import CONFIDENCE, CONFIDENCE_ABOUT, LABEL
-from pipeline.cube.replace import recover, swap
+from pipeline.cube.replace import recover, replace_store
 from pipeline.cube.shards import sweep_partials
 
 STAGE: Final = "publish"
@@ -64,7 +63,7 @@ def add_year(outputs: Outputs, mark: str) -> None:
 
 def hold(outputs: Outputs) -> AbstractContextManager[None]:
     """Wait until no other run writes what the years of the region share, and keep others waiting."""
-    return lock.hold(outputs.region_folder, f"sitscube publish --year {outputs.year}", wait=True)
+    return locks.hold(outputs.region_folder, f"sitscube publish --year {outputs.year}", wait=True)
 
 
 def years_to_write(path: Location, year: int) -> int:
@@ -91,7 +90,7 @@ def _published(outputs: Outputs) -> dict[int, str]:
     recover(_beside(outputs), outputs.clusters)
     if stores.find(outputs.clusters) is not None:
         sweep_partials(outputs.clusters)
-        growth.complete(stores.open_to_write(outputs.clusters))
+        append.complete(stores.open_to_write(outputs.clusters))
     return maps_of(outputs.clusters)
 
 
@@ -105,7 +104,7 @@ def _beside(outputs: Outputs) -> Location:
 
 def _joins_last(group: zarr.Group, year: int) -> bool:
     """Whether a year can be added behind the others; cubes of old have all years in one object."""
-    return year > max(_maps(group)) and growth.can_grow(group, YEAR, _LAYERS)
+    return year > max(_maps(group)) and append.can_grow(group, YEAR, _LAYERS)
 
 
 def _check_grid(outputs: Outputs, source: zarr.Group, old: zarr.Group | None) -> None:
@@ -121,7 +120,7 @@ def _append(outputs: Outputs, mark: str, source: zarr.Group, maps: dict[int, str
     group = stores.open_to_write(outputs.clusters)
     about = _about(outputs, source, group, maps | {outputs.year: mark})
     stages = {STAGE: {"fingerprint": mark, "complete": True, "method": None}}
-    growth.append(
+    append.append(
         group, YEAR, outputs.year, layout.read_grid(source),
         {LABEL: _flags(about["label_names"]), CONFIDENCE: {}},
         lambda name, window: _map(source, name, window),
@@ -145,7 +144,7 @@ def _make_anew(outputs: Outputs, mark: str, source: zarr.Group, old: zarr.Group 
                 of_year = _map(source, name, window) if year == outputs.year else _year(old, name, year, window)
                 target[(index, *window)] = of_year
     stores.finish(group, STAGE, mark)
-    swap(beside, outputs.clusters)
+    replace_store(beside, outputs.clusters)
 
 
 def _layers(source: zarr.Group, names: dict[str, str]) -> list[layout.Layer]:

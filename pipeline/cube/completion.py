@@ -39,7 +39,7 @@ def stages_of(group: zarr.Group) -> dict[str, dict[str, Any]]:
     return dict(attributes(group).get("stages", {}))
 
 
-def mark_stage(
+def record_stage(
     group: zarr.Group,
     stage: str,
     fingerprint: str,

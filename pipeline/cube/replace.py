@@ -10,7 +10,7 @@ from pipeline.base.locks.store import fence_path
 from pipeline.cube import stores
 
 
-def swap(beside: Location, path: Location) -> None:
+def replace_store(beside: Location, path: Location) -> None:
     """Put a finished store in the place of another; `recover` mends what a kill on the way leaves.
 
     At a URL, readers meet a store that says that it is not complete until the last object is copied.
@@ -28,7 +28,7 @@ def swap(beside: Location, path: Location) -> None:
 
 
 def recover(beside: Location, path: Location) -> None:
-    """Put back the store that a killed `swap` had moved away, or finish its copy, and remove what else it has left."""
+    """Put back the store that a killed `replace_store` had moved away, or finish its copy; remove what it has left."""
     if isinstance(path, Path) and isinstance(beside, Path):
         if not path.exists() and _away(path).exists():
             _away(path).rename(path)

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import zarr
 
+from pipeline.base import locks
 from pipeline.base.errors import Superseded, UserError
 from pipeline.base.locations import Location, remove_tree
-from pipeline.base.locks import folder as lock
-from pipeline.base.locks import store as fence
+from pipeline.base.locks.store import exclusive, shared
 from pipeline.cube.completion import (
     find,
     is_finished,
-    mark_stage,
+    record_stage,
     require,
     stage_fingerprint,
     stage_fingerprint_at,
@@ -124,9 +124,9 @@ def _changing(path: Location) -> Iterator[None]:
     Raises:
         UserError: the store cannot be written, or workers of an earlier run go on writing there.
     """
-    lock.check()
+    locks.check()
     try:
-        with fence.exclusive(path):
+        with exclusive(path):
             yield
     except OSError as error:
         raise UserError(
@@ -158,7 +158,7 @@ def create(
     group = open_to_write(path)
     create_arrays(group, grid, layers, axes)
     group.create_group(f"{RECORDS}/{stage}")
-    mark_stage(group, stage, fingerprint, complete=False, method=method)
+    record_stage(group, stage, fingerprint, complete=False, method=method)
     return group
 
 
@@ -176,15 +176,15 @@ def begin_layers(path: Location, stage: str, fingerprint: str, grid: Grid, layer
         if stage_fingerprint(group, stage) == fingerprint:
             return group
         if holds(group, stage, layers):
-            mark_stage(group, stage, fingerprint, complete=False)
+            record_stage(group, stage, fingerprint, complete=False)
             return group
         # from here until the arrays are in place, the stage counts as not begun
-        mark_stage(group, stage, "", complete=False)
+        record_stage(group, stage, "", complete=False)
         remove_tree(path / RECORDS / stage)
         for layer in layers:
             create_layer(group, grid, layer)
         group.create_group(f"{RECORDS}/{stage}")
-        mark_stage(group, stage, fingerprint, complete=False)
+        record_stage(group, stage, fingerprint, complete=False)
         return group
 
 
@@ -208,7 +208,7 @@ def match_layers(path: Location, stage: str, grid: Grid, layers: Sequence[Layer]
     if there == set(wanted):
         return
     with _changing(path):
-        mark_stage(group, stage, str(stage_fingerprint(group, stage)), complete=False)
+        record_stage(group, stage, str(stage_fingerprint(group, stage)), complete=False)
         for name in sorted(there - set(wanted)):
             remove_tree(path / name, keep=frozenset({ROOT}))  # a kill leaves an array, which is removed next time
             remove_tree(path / name)
@@ -238,7 +238,7 @@ def writing(path: Location, stage: str, mark: str) -> Iterator[zarr.Group]:
         Superseded: the store has been begun anew by another run, or the stage is finished.
     """
     try:
-        with fence.shared(path):
+        with shared(path):
             group = open_to_write(path)
             of_stage = stages_of(group).get(stage, {})
             if of_stage.get("fingerprint") != mark or of_stage.get("complete"):
@@ -266,12 +266,12 @@ def finish(group: zarr.Group, stage: str, fingerprint: str, **facts: Any) -> Non
     Raises:
         Superseded: another run has begun the stage anew meanwhile.
     """
-    lock.check()
+    locks.check()
     path = location_of(group)
-    with fence.exclusive(path):
+    with exclusive(path):
         if stage_fingerprint_at(path, stage) != stage_fingerprint(group, stage):
             raise Superseded(f"{path} belongs to another run of {stage} by now: it is not finished here.")
-        mark_stage(group, stage, fingerprint, complete=True, facts=facts)
+        record_stage(group, stage, fingerprint, complete=True, facts=facts)
 
 
 def discard(path: Location) -> None:

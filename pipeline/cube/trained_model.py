@@ -84,7 +84,7 @@ def fitting_model(folder: Location, cube: zarr.Group) -> JointClustering:
         UserError: the files are damaged or of another version, or the model does not fit; it says what differs.
     """
     try:
-        with local_copy(folder) as copy:
+        with model_on_disk(folder) as copy:
             return JointClustering.load(copy, device="cpu", expect=expected_of_model(cube))
     except (ValueError, OSError) as error:
         raise UserError(
@@ -106,14 +106,14 @@ def load_model(folder: Location, device: str = "cpu") -> JointClustering:
     torch.set_num_threads(1)  # networks this small are slower on more, and other workers want the cores
     keep_freed_memory()
     try:
-        with local_copy(folder) as copy:
+        with model_on_disk(folder) as copy:
             return JointClustering.load(copy, device=device)
     except (ValueError, OSError) as error:
         raise UserError(f"the model in {folder} cannot be used: {error}. Run `sitscube train` again.") from None
 
 
 @contextmanager
-def local_copy(folder: Location) -> Iterator[Path]:
+def model_on_disk(folder: Location) -> Iterator[Path]:
     """A model's folder on this disk: itself where it lies on one, else a copy that is there while the block lasts."""
     if isinstance(folder, Path):
         yield folder
@@ -126,7 +126,7 @@ def local_copy(folder: Location) -> Iterator[Path]:
 
 
 @contextmanager
-def written_model(folder: Location, last: str) -> Iterator[Path]:
+def replacing_model(folder: Location, last: str) -> Iterator[Path]:
     """A folder on this disk that takes the model's place when the block has ended well: what was there goes.
 
     Args:

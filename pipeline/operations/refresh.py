@@ -9,7 +9,9 @@ from pipeline.config.sections import FIRST_YEAR
 from pipeline.cube.trained_model import read_record
 
 
-def refreshed(config: Config, as_of: date, *, year: int | None = None, model_year: int | None = None) -> Config:
+def running_year_config(
+    config: Config, as_of: date, *, year: int | None = None, model_year: int | None = None
+) -> Config:
     """The configuration that maps the running year with the model of a finished one.
 
     Args:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pipeline.base import locks
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_bytes, read_text
 from pipeline.base.locations import Location, is_empty
-from pipeline.base.locks import folder as lock
 from pipeline.base.locks.lease import may_be_taken
 from pipeline.base.locks.owner import Owner
 from pipeline.cube import clusters, layout, stores
@@ -52,7 +52,7 @@ class Status:
     years: tuple[YearStatus, ...]
 
 
-def look(
+def inspect_outputs(
     out: Location, now: datetime, *, max_age: timedelta | None, max_silence: timedelta, region: str | None = None
 ) -> Status:
     """Look at every year below a folder of outputs.
@@ -107,7 +107,7 @@ def _folders(folder: Location) -> Sequence[Location]:
 
 
 def _holds_outputs(folder: Location) -> bool:
-    return any((folder / name).exists() for name in (SUMMARY, "cube.zarr", lock.NAME))
+    return any((folder / name).exists() for name in (SUMMARY, "cube.zarr", locks.NAME))
 
 
 def _year(folder: Location, now: datetime, max_silence: timedelta) -> YearStatus:
@@ -166,7 +166,7 @@ def _holder(folder: Location) -> Owner | None:
     The lock itself is not tried: a run that begins at that moment would be refused.
     """
     try:
-        owner = Owner.read(read_bytes(folder / lock.NAME))
+        owner = Owner.read(read_bytes(folder / locks.NAME))
     except FileNotFoundError:
         return None
     gone = owner.is_gone() if isinstance(folder, Path) else may_be_taken(owner)
@@ -177,7 +177,7 @@ def _last_sign(folder: Location, summary: dict[str, dict[str, Any]], holder: Own
     """When a run last showed that it goes on: by its lock or lease, a stage that ended, or its training's state."""
     signs = [moment for stage in summary if (moment := _ended(summary, stage))]
     if isinstance(folder, Path):
-        files = [folder / lock.NAME, *(folder / "training").glob("*")]
+        files = [folder / locks.NAME, *(folder / "training").glob("*")]
         signs += [datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in files if path.exists()]
     for name in ("since", "renewed"):
         value = holder.facts.get(name)

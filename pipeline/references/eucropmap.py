@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.base.errors import UserError
 from pipeline.cube.layout import SIMULATED
-from pipeline.references.geotiff import GeoTiffMap, check_whole, look
+from pipeline.references.geotiff import GeoTiffMap, check_whole, open_header
 
 NAME: Final = "EUCROPMAP"
 TABLE: Final = Path(__file__).parent / "tables" / "eucropmap.csv"
@@ -40,7 +40,7 @@ def find(path: Path, year: int | None, region: BaseGeometry) -> GeoTiffMap:
     """
     if not path.is_file():
         raise UserError(f"there is no reference map {path}: {_WHAT} is expected there. Give one with --reference.")
-    layout, tags = look(str(path), str(path), _WHAT)
+    layout, tags = open_header(str(path), str(path), _WHAT)
     check_whole(path)
     return GeoTiffMap(path, layout, year_of(path.name, tags), str(tags.get(SIMULATED, "")))
 

@@ -25,7 +25,7 @@ _WIDEST: Final = 2  # bytes of a code as it is counted
 
 
 @dataclass(frozen=True)
-class Layout:
+class RasterHeader:
     """Where the cells of a raster lie, and how it stores them."""
 
     height: int
@@ -42,7 +42,7 @@ class Layout:
         return GeoBox((self.height, self.width), Affine(*self.transform), CRS(self.crs))
 
 
-def look(path: str, shown: str, what: str) -> tuple[Layout, dict[str, Any]]:
+def open_header(path: str, shown: str, what: str) -> tuple[RasterHeader, dict[str, Any]]:
     """Layout and tags of a raster, held against what a map of classes has.
 
     Args:
@@ -65,7 +65,7 @@ def look(path: str, shown: str, what: str) -> tuple[Layout, dict[str, Any]]:
             if file.transform.is_identity or file.transform.is_degenerate:
                 raise UserError(f"the reference map {shown} does not say where its cells lie: {what} is expected.")
             rows, columns = file.block_shapes[0]
-            found = Layout(
+            found = RasterHeader(
                 file.height, file.width, tuple(file.transform)[:6], file.crs.to_wkt(), (int(rows), int(columns)),
                 str(file.dtypes[0]), file.nodata,
             )  # fmt: skip
@@ -112,7 +112,7 @@ class GeoTiffMap:
     """A map of classes in one GeoTIFF, whose CRS and no-data value are trusted."""
 
     path: Path
-    layout: Layout
+    layout: RasterHeader
     year: int | None
     simulated: str
 

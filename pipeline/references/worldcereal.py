@@ -25,7 +25,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.base.errors import UserError
 from pipeline.base.fingerprint import fingerprint
-from pipeline.references.geotiff import Layout, look
+from pipeline.references.geotiff import RasterHeader, open_header
 from pipeline.references.legend import NO_DATA
 from pipeline.references.worldcereal_zone import ZoneReader
 
@@ -110,7 +110,7 @@ class ZoneFile:
 
     path: str  # as GDAL knows it
     shown: str
-    layout: Layout
+    layout: RasterHeader
 
     def meets(self, area: BaseGeometry) -> bool:
         """Whether it reaches into an area in longitude and latitude."""
@@ -119,7 +119,7 @@ class ZoneFile:
         )
 
 
-def _resolution(layout: Layout) -> float:
+def _resolution(layout: RasterHeader) -> float:
     """Distance of the points that an outline is transformed by."""
     extent = layout.geobox.extent.boundingbox
     return max(extent.span_x, extent.span_y) / 64
@@ -137,7 +137,7 @@ def _look_into(path: Path) -> list[ZoneFile]:
     files = []
     for name in sorted(names):
         inside, shown = f"/vsizip/{{{path}}}/{name}", f"{path}/{name}"
-        files.append(ZoneFile(inside, shown, look(inside, shown, _WHAT)[0]))
+        files.append(ZoneFile(inside, shown, open_header(inside, shown, _WHAT)[0]))
     return files
 
 
@@ -162,7 +162,7 @@ class ZoneMap:
         return self._first.block
 
     @property
-    def _first(self) -> Layout:
+    def _first(self) -> RasterHeader:
         return self.files[0][1][0].layout
 
     @cached_property

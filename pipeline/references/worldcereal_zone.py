@@ -11,7 +11,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from pipeline.base.errors import UserError
-from pipeline.references.geotiff import Layout, opened
+from pipeline.references.geotiff import RasterHeader, opened
 
 _NOWHERE: Final = -1
 _TOLERANCE: Final = 0.001  # of a cell, that places may err by in a raster of another CRS
@@ -20,7 +20,7 @@ _TOLERANCE: Final = 0.001  # of a cell, that places may err by in a raster of an
 class ZoneReader:
     """What a raster of 0 (not the class) and 100 (the class) says of the map's cells; opened when it is met."""
 
-    def __init__(self, path: str, shown: str, layout: Layout, cells: GeoBox, stack: ExitStack) -> None:
+    def __init__(self, path: str, shown: str, layout: RasterHeader, cells: GeoBox, stack: ExitStack) -> None:
         """Keep where it lies.
 
         Args:

@@ -24,7 +24,7 @@ from pipeline.reports import figures
 from pipeline.reports.inputs import inputs
 from pipeline.reports.maps import maps
 from pipeline.reports.observations import observations
-from pipeline.reports.snapshots import Unwatched, Watched, read_watched
+from pipeline.reports.snapshots import NoSnapshots, Snapshots, read_watched
 from pipeline.runtime.summary import read_summary
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -65,7 +65,7 @@ def make(
     record, history = read_record(config.model) or {}, read_history(config.model)
     estimator = load_model(config.model)
     reference = stores.find(config.reference_grid) if accuracy else None
-    watched: Watched | Unwatched = Unwatched("the model was trained on another year")
+    watched: Snapshots | NoSnapshots = NoSnapshots("the model was trained on another year")
     if config.trains:
         watched = read_watched(estimator, config.model, cube, result, reference)
     pictures = {
@@ -79,7 +79,7 @@ def make(
         pictures |= _accuracy_pictures(accuracy, config.region.name)
     if _holds_series(result, channels):
         pictures["series"] = figures.filled_series(dates, _examples(result, cube, names), n_channels=len(channels))
-    if isinstance(watched, Watched):
+    if isinstance(watched, Snapshots):
         pictures |= _watched_pictures(watched, names, dates, channels[0])
     html = (
         _environment()
@@ -183,7 +183,7 @@ def _quantity(channel: Channel) -> str:
     return channel.name if channel.units == "1" else f"{channel.name} ({channel.units})"
 
 
-def _watched_pictures(watched: Watched, names: list[str], dates: np.ndarray, channel: Channel) -> dict[str, bytes]:
+def _watched_pictures(watched: Snapshots, names: list[str], dates: np.ndarray, channel: Channel) -> dict[str, bytes]:
     """Embedding and imputation at several iterations, by season of the reference, or by label where there is none."""
     classes, class_names, agreeing = watched.labels, names, None
     if watched.seasons is not None:

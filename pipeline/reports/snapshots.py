@@ -19,8 +19,8 @@ from pipeline.references.legend import UNUSED
 
 
 @dataclass(frozen=True)
-class Watched:
-    """Watched series; `snapshots` number them as the arrays here do, not as the training sample did."""
+class Snapshots:
+    """Snapshots series; `snapshots` number them as the arrays here do, not as the training sample did."""
 
     snapshots: dict[str, np.ndarray]
     labels: np.ndarray  # (W,) of the map
@@ -29,7 +29,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Unwatched:
+class NoSnapshots:
     """There are no such series to show."""
 
     reason: str  # the end of a sentence that says so
@@ -37,7 +37,7 @@ class Unwatched:
 
 def read_watched(
     estimator: JointClustering, folder: Location, cube: zarr.Group, result: zarr.Group, reference: zarr.Group | None
-) -> Watched | Unwatched:
+) -> Snapshots | NoSnapshots:
     """Look up the cells of the watched series.
 
     Args:
@@ -53,10 +53,10 @@ def read_watched(
     snapshots = estimator.history_.get("snapshots")
     cells = _read_sample(folder / SAMPLE)
     if not snapshots:
-        return Unwatched("the model was trained without keeping snapshots")
+        return NoSnapshots("the model was trained without keeping snapshots")
     if cells is None:
-        return Unwatched(f"the model came without {SAMPLE}, which says where the watched series lie")
-    other = Unwatched("the snapshots of the model are of series of another cube than this one")
+        return NoSnapshots(f"the model came without {SAMPLE}, which says where the watched series lie")
+    other = NoSnapshots("the snapshots of the model are of series of another cube than this one")
     rows = snapshots["rows"]
     shape = layout.array(cube, "mask").shape
     if rows.max() >= len(cells) or (cells < 0).any() or (cells >= shape).any():
@@ -72,7 +72,7 @@ def read_watched(
         seasons = None
     n_curves = len(snapshots["curve_rows"])  # the first of the rows
     renumbered = {**snapshots, "rows": np.arange(len(rows)), "curve_rows": np.arange(n_curves)}
-    return Watched(renumbered, labels, seasons, read_series(cube, row[:n_curves], column[:n_curves]))
+    return Snapshots(renumbered, labels, seasons, read_series(cube, row[:n_curves], column[:n_curves]))
 
 
 def read_cells(group: zarr.Group, name: str, row: np.ndarray, column: np.ndarray) -> np.ndarray:

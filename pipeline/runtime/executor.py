@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.base.locations import Location
-from pipeline.runtime import per_process as held
+from pipeline.runtime import per_process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,8 +57,8 @@ class Executor(Protocol):
         """
         ...
 
-    def hold(self, key: str, make: Callable[[str], Any]) -> AbstractContextManager[None]:
-        """Have `make(device)` called once in every process that tasks run in; they get what it gives by `held.get`."""
+    def on_every_worker(self, key: str, make: Callable[[str], Any]) -> AbstractContextManager[None]:
+        """Call `make(device)` once in every process that tasks run in; they take its result by `per_process.get`."""
         ...
 
     def once(self, function: Callable[[Listener], Result], *, name: str, listener: Listener) -> Result:
@@ -99,14 +99,14 @@ class InProcess:
                 yield Outcome(item, result=result)
 
     @contextmanager
-    def hold(self, key: str, make: Callable[[str], Any]) -> Iterator[None]:
+    def on_every_worker(self, key: str, make: Callable[[str], Any]) -> Iterator[None]:
         """Make it here, on a GPU where this machine has one."""
-        held.put(key, make, "auto")
+        per_process.make(key, make, "auto")
         try:
-            held.get(key)  # raises what making it raised
+            per_process.get(key)  # raises what making it raised
             yield
         finally:
-            held.drop(key)
+            per_process.drop(key)
 
     def once(self, function: Callable[[Listener], Result], *, name: str, listener: Listener) -> Result:
         """Run it here."""

@@ -20,7 +20,7 @@ _thread = threading.local()
 
 
 @contextmanager
-def in_turn(*, overlap: bool) -> Iterator[Callable[[], None]]:
+def stages_in_turn(*, overlap: bool) -> Iterator[Callable[[], None]]:
     """Compute in turn inside the block; call what it yields before writing.
 
     A worker of one thread then computes all the time, and holds what three tasks need: one has read, one computes, one

@@ -10,10 +10,10 @@ GPU = "GPU"  # the resource that a worker with a GPU declares: `dask worker ... 
 _held: dict[str, Any] = {}
 
 
-def put(key: str, make: Callable[[str], Any], device: str) -> None:
-    """Make it with `make(device)`; an error is kept and raised where it is asked for."""
+def make(key: str, maker: Callable[[str], Any], device: str) -> None:
+    """Make it with `maker(device)`; an error is kept and raised where it is asked for."""
     try:
-        _held[key] = make(device)
+        _held[key] = maker(device)
     except Exception as error:  # a worker must start nevertheless: its tasks fail, and say why
         _held[key] = error
 
@@ -52,7 +52,7 @@ class Holder(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Called by Dask on every worker, also on those that join later."""
-        put(self._key, self._make, "auto" if worker.state.total_resources.get(GPU) else "cpu")
+        make(self._key, self._make, "auto" if worker.state.total_resources.get(GPU) else "cpu")
 
     def teardown(self, worker: Worker) -> None:
         """Called by Dask when the plugin is unregistered, or the worker ends."""

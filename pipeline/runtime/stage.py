@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from pipeline.base import accounting
+from pipeline.base import accounting, locks
 from pipeline.base.accounting import Account
 from pipeline.base.errors import ShardsFailed, Superseded
 from pipeline.base.locations import Location
-from pipeline.base.locks import folder as lock
 from pipeline.base.progress import Reporter
 from pipeline.base.retry import Transient, patiently
 from pipeline.runtime.executor import Executor
@@ -72,7 +71,7 @@ def run_shards(
         reporter.track(stage, len(shards), pixels) as task,
     ):
         for outcome in outcomes:
-            lock.check()
+            locks.check()
             ended += 1
             if outcome.result is not None:
                 result, account = outcome.result

@@ -9,10 +9,10 @@ import numpy as np
 import zarr
 
 from model.filled_kmeans import FilledKMeans
-from pipeline.accuracy.design_based import Design
-from pipeline.accuracy.summary import Names, summarise
+from pipeline.accuracy.design_based import CellArea
+from pipeline.accuracy.summary import ReportNames, summarise
 from pipeline.accuracy.table import to_csv
-from pipeline.accuracy.tally import Cells, Frame, Tally
+from pipeline.accuracy.tally import Cells, CountShape, Tally
 from pipeline.base.accounting import count_pixels
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_text, write_text
@@ -27,7 +27,7 @@ from pipeline.cube.map_layers import LABEL, require_labels
 from pipeline.cube.series import mapped_numbers, to_series
 from pipeline.grid.grid import Shard, cell_area_km2, is_equal_area
 from pipeline.grid.polygons import Region, region_of_cells
-from pipeline.runtime import per_process as held
+from pipeline.runtime import per_process
 from pipeline.runtime.executor import Executor, InProcess
 from pipeline.runtime.stage import StageResult, run_shards
 from pipeline.stages.reference import reduce_reference
@@ -73,12 +73,12 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
     if written is not None and written["fingerprint"] == mark and _is_text(outputs[1], to_csv(written)):
         return StageResult(STAGE, False, outputs, written)
     legend = _legend(reference)
-    names = Names(_label_names(group), legend, tuple(region.name for region in regions))
+    names = ReportNames(_label_names(group), legend, tuple(region.name for region in regions))
     frame, grid = _frame(config, group, legend, len(regions)), layout.read_grid(group)
     kmeans = _kmeans(config, frame.n_labels, executor, reporter)
     tally = Tally.empty(frame)
     work = partial(_compare_shard, cube=config.cube, target=config.map, reference=reference, kmeans=kmeans, frame=frame)
-    with executor.hold(_HELD, partial(_given, regions)):
+    with executor.on_every_worker(_HELD, partial(_given, regions)):
         for part in run_shards(executor, work, grid.shards, STAGE, reporter):
             tally = tally + part
     if tally.joint.n == 0:
@@ -86,7 +86,7 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
             f"{config.map} and {reference} have no cell in common that is mapped and of a certain season: "
             "is the reference map of another region?"
         )
-    design = Design(cell_area_km2(grid.geobox), is_equal_area(grid.geobox))
+    design = CellArea(cell_area_km2(grid.geobox), is_equal_area(grid.geobox))
     figures = summarise(tally, frame, names, design) | {
         "version": VERSION,
         "fingerprint": mark,
@@ -157,9 +157,9 @@ def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _frame(config: Config, group: zarr.Group, legend: Sequence[dict[str, Any]], n_regions: int) -> Frame:
+def _frame(config: Config, group: zarr.Group, legend: Sequence[dict[str, Any]], n_regions: int) -> CountShape:
     sizes = config.evaluation
-    return Frame(
+    return CountShape(
         n_labels=len(_label_names(group)),
         codes=tuple(about["code"] for about in legend),
         n_dates=layout.array(stores.open_to_read(config.cube), "time").shape[0],
@@ -221,7 +221,7 @@ def _kmeans(config: Config, n_clusters: int, executor: Executor, reporter: Repor
 
 
 def _compare_shard(
-    shard: Shard, *, cube: Location, target: Location, reference: Location, kmeans: FilledKMeans, frame: Frame
+    shard: Shard, *, cube: Location, target: Location, reference: Location, kmeans: FilledKMeans, frame: CountShape
 ) -> Tally:
     source = stores.open_to_read(cube)
     grid = layout.read_grid(source)
@@ -236,7 +236,7 @@ def _compare_shard(
     numbers, mask = mapped_numbers(source, window, channels)
     mapped = mask & (read[LABEL] != layout.MISSING)
     rows, columns = np.nonzero(mapped)
-    region = region_of_cells(grid.shard_geobox(shard), held.get(_HELD))
+    region = region_of_cells(grid.shard_geobox(shard), per_process.get(_HELD))
     cells = Cells(
         **{name: values[mapped] for name, values in read.items()},
         region=region[mapped],

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from distributed.system import memory_limit
 
 from model import JointClustering
 from model.estimators.base import BLOCK
@@ -15,6 +14,7 @@ from pipeline.base.channel import Channel
 from pipeline.base.errors import UserError
 from pipeline.config.config import Config
 from pipeline.grid.grid import Grid, Shard
+from pipeline.runtime.machine import memory_limit
 
 # Measured as the peak of resident memory on a CPU, for 100 to 800,000 series of 46 or 400 dates and 1 or 8 channels,
 # where 20 bytes a value were found, and rounded up by a fifth.

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from pipeline.base import locks
 from pipeline.base.accounting import collecting
 from pipeline.base.errors import ShardsFailed
-from pipeline.base.locks import folder as lock
 from pipeline.base.progress import Reporter
 from pipeline.config.config import Config
 from pipeline.config.regions import configured_regions
@@ -65,7 +65,7 @@ def run_stage(name: str, config: Config, executor: Executor, reporter: Reporter)
     Raises:
         UserError: the stage cannot go on, or another run works on the same output.
     """
-    with lock.hold(config.year_folder, f"sitscube {name} --year {config.year}"), collecting() as tasks:
+    with locks.hold(config.year_folder, f"sitscube {name} --year {config.year}"), collecting() as tasks:
         started, where = time.perf_counter(), executor.describe()
         try:
             with executor.record(config.report / f"dask-{name}.html") as recording:
@@ -88,5 +88,5 @@ def run(config: Config, executor: Executor, reporter: Reporter) -> list[StageRes
     Raises:
         UserError: a stage cannot go on; running again goes on where it stopped.
     """
-    with lock.hold(config.year_folder, f"sitscube run --year {config.year}"):
+    with locks.hold(config.year_folder, f"sitscube run --year {config.year}"):
         return [run_stage(name, config, executor, reporter) for name in planned(config)]

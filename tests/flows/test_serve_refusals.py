@@ -3,8 +3,8 @@ import socket
 import pytest
 
 from flows.serving import serve
-from flows.serving.process import Part
-from flows.serving.services import Layout, Ports, commands, environment, flow_workers, server
+from flows.serving.process import Process
+from flows.serving.services import Ports, ServiceFolders, commands, environment, flow_workers, server
 from pipeline.base.errors import UserError
 from pipeline.base.progress import Silent
 
@@ -37,7 +37,7 @@ def test_a_port_that_is_taken_is_named_with_the_option_that_changes_it(tmp_path,
 
 def test_a_password_reaches_the_parts_by_the_environment_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")
-    layout = Layout(tmp_path)
+    layout = ServiceFolders(tmp_path)
     assert environment(Ports(), layout)["PREFECT_API_AUTH_STRING"] == "admin:secret"
     parts = [server(Ports(), layout), *commands(Ports(), layout, tmp_path), *flow_workers(Ports(), layout)]
     assert all("secret" not in argument for part in parts for argument in part.arguments)
@@ -52,7 +52,7 @@ def test_a_part_ends_with_all_that_it_has_started(tmp_path):
         "print(child.pid, flush=True)\n"
         "child.wait()\n"
     )
-    part = Part("stubborn", "stubborn", (), {"PYTHONPATH": str(tmp_path)}, tmp_path, grace=0.5)
+    part = Process("stubborn", "stubborn", (), {"PYTHONPATH": str(tmp_path)}, tmp_path, grace=0.5)
     part.start()
     while not part.log.read_text().strip():
         assert part.alive, part.log.read_text()

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import requests
 
-from pipeline.base.locks import folder as lock
+from pipeline.base import locks
 from tests.support.processes import free_port, wait_until
 from tests.support.serving import DEPLOYMENTS, ROOT, Serving
 from tests.support.small_country import flow_country
@@ -91,7 +91,7 @@ def test_nothing_is_left_when_it_is_asked_to_end(serving):
     assert serving.process.wait(120) == 0, serving.process.output
     _gone, alive = psutil.wait_procs(started, 5)
     assert not alive
-    with lock.hold(serving.folder / "out3" / "small" / "2018", "another run"):
+    with locks.hold(serving.folder / "out3" / "small" / "2018", "another run"):
         pass  # it has been let go of
     assert not (serving.folder / "service" / ".lock").exists()
     serving.process = serving.start("again.log", serving.port)

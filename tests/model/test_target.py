@@ -12,7 +12,7 @@ from model import JointClustering
 from model.networks.joint import JointModel
 from model.training import target as survey
 from model.training.fit import fit_model
-from model.training.target import take_survey
+from model.training.target import update_target
 from tests.support import oracle
 
 
@@ -42,10 +42,10 @@ def in_parts(x, m, cuts):
 def test_check_4_a_survey_in_chunks_is_that_in_one_piece(monkeypatch, target_memory):
     x, m = data()
     model, rows = network(), torch.arange(90)
-    whole = take_survey(model, x, m, target_memory)
+    whole = update_target(model, x, m, target_memory)
     q = whole.assign(rows, x, m)
     monkeypatch.setattr(survey, "CHUNK", 16)
-    chunks = take_survey(model, x, m, target_memory)
+    chunks = update_target(model, x, m, target_memory)
     torch.testing.assert_close(chunks.assign(rows, x, m), q, rtol=0, atol=1e-6)
     torch.testing.assert_close(chunks.cluster_sizes, whole.cluster_sizes, rtol=1e-6, atol=0)
     assert torch.equal(chunks.labels, whole.labels)
@@ -57,8 +57,8 @@ def test_cluster_sizes_are_those_of_the_population_and_all_else_is_of_the_sample
     x, m = data()
     others = data(150, seed=7)
     model = network()
-    alone = take_survey(model, x, m, target_memory)
-    found = take_survey(model, x, m, target_memory, lambda: iter(in_parts(*others, [40, 41])))
+    alone = update_target(model, x, m, target_memory)
+    found = update_target(model, x, m, target_memory, lambda: iter(in_parts(*others, [40, 41])))
     with torch.no_grad():
         z = model(*others).z.double().numpy()
     q = oracle.soft_assignment(z, model.centres.detach().double().numpy())
@@ -77,14 +77,14 @@ def test_how_a_population_is_cut_changes_no_bit(cuts, chunk):
     model = network()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(survey, "CHUNK", chunk)
-        whole = take_survey(model, x, m, "assignments")
-        parts = take_survey(model, x, m, "assignments", lambda: in_parts(x, m, cuts))
+        whole = update_target(model, x, m, "assignments")
+        parts = update_target(model, x, m, "assignments", lambda: in_parts(x, m, cuts))
     assert torch.equal(parts.cluster_sizes, whole.cluster_sizes)
 
 
 def test_an_empty_population_is_refused():
     with pytest.raises(ValueError, match=r"population.*no series"):
-        take_survey(network(), *data(), "assignments", lambda: [])
+        update_target(network(), *data(), "assignments", lambda: [])
 
 
 @pytest.mark.parametrize("target_memory", ["assignments", "frozen"])

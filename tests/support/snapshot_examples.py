@@ -4,7 +4,7 @@ import numpy as np
 
 
 def make_snapshots(n_iterations=3, n_watched=6, n_curves=4, n_dates=5, n_channels=1, embedding_size=3, seed=0):
-    """Watched are the even series 0, 2, 4, ...; a curve is 100 * iteration + 10 * series + date + channel / 10."""
+    """Snapshots are the even series 0, 2, 4, ...; a curve is 100 * iteration + 10 * series + date + channel / 10."""
     rng = np.random.default_rng(seed)
     rows = 2 * np.arange(n_watched)
     number = np.arange(n_iterations)[:, None, None, None] * 100.0

@@ -15,7 +15,7 @@ from pipeline.cube.disk_space import added_bytes, free_bytes, gigabytes, known_r
 from pipeline.cube.label_names import unnamed
 from pipeline.cube.layout import Layer
 from pipeline.cube.map_layers import CONFIDENCE, LABEL, map_layers
-from pipeline.operations.plan.states import State, Survey, survey
+from pipeline.operations.plan.states import Findings, StageState, look_at_stages
 from pipeline.operations.plan.times import MADE_UP, Timed, stage_times
 from pipeline.runtime.executor import Executor
 from pipeline.stages.ingest.strips import layers as ingest_layers
@@ -43,7 +43,7 @@ _FORMULAS: Final = {"ingest": ingest_bytes, "prepare": prepare_bytes, "infer": i
 class Line:
     """A stage of the plan."""
 
-    state: State
+    state: StageState
     memory: int | None = None  # bytes of a worker that does its tasks; None: it has none, or they are small
     disk: Mapping[str, int] | None = None  # bytes that it adds, by array or file; None: unknown
     time: Timed = field(default_factory=Timed)
@@ -128,7 +128,7 @@ def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: 
     """
     check_readable(config.out)
     where = executor.describe()
-    found = survey(config, executor, reporter)
+    found = look_at_stages(config, executor, reporter)
     memory, problems = _memory(found, where)
     disk, ratios_known = _disk(found)
     out_free, local_free = free_bytes(config.out), free_bytes(config.local_folder)
@@ -152,7 +152,7 @@ def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: 
     return Plan(lines, where, task_limit(where), out_free, local_free, warnings, problems)
 
 
-def _impossible(found: Survey, where: Mapping[str, Any]) -> list[str]:
+def _impossible(found: Findings, where: Mapping[str, Any]) -> list[str]:
     """What is missing, before any figure."""
     config = found.config
     problems = [f"{state.stage}: {state.note}" for state in found.states.values() if state.kind == "refused"]
@@ -178,7 +178,7 @@ def _has_gpu(where: Mapping[str, Any]) -> bool:
     return bool(where.get("gpu_workers")) or gpus() > 0
 
 
-def _memory(found: Survey, where: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
+def _memory(found: Findings, where: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
     """Bytes of a worker by stage, and what does not fit."""
     config = found.config
     needed, problems = {}, []
@@ -205,12 +205,12 @@ def _memory(found: Survey, where: Mapping[str, Any]) -> tuple[dict[str, int], li
     return needed, problems
 
 
-def _work(found: Survey) -> Work:
+def _work(found: Findings) -> Work:
     """The largest task of every stage."""
     grid = found.grid
     work = work_of(grid, found.channels, found.n_dates, found.cells, found.config.inference.outputs)
     width = strip_width(found.source, grid)
-    scenes = () if found.intake is None else found.intake.stock.scenes
+    scenes = () if found.intake is None else found.intake.inventory.scenes
     return work.reading(width, pixels_per_cell(grid, scenes))
 
 
@@ -221,7 +221,7 @@ def _without_series(work: Work) -> str:
     return f"Leaving filled and spread out of inference.outputs saves {gigabytes(less)} a task."
 
 
-def _disk(found: Survey) -> tuple[dict[str, dict[str, int] | None], bool]:
+def _disk(found: Findings) -> tuple[dict[str, dict[str, int] | None], bool]:
     """Bytes that every stage adds, by array, and whether they follow from what is already written."""
     config, grid = found.config, found.grid
     of_cube = known_ratios(config.cube, grid, found.region)
@@ -245,14 +245,14 @@ def _disk(found: Survey) -> tuple[dict[str, dict[str, int] | None], bool]:
 
 
 def _growth(
-    found: Survey, stage: str, path: Location, layers: Sequence[Layer], like: Mapping[str, float]
+    found: Findings, stage: str, path: Location, layers: Sequence[Layer], like: Mapping[str, float]
 ) -> dict[str, int]:
     to_do = found.states[stage].to_do if stage in found.states else ()
     cells = found.cells if stage == "infer" else found.region
     return added_bytes(path, layers, found.n_dates, found.grid, cells, to_do, like)
 
 
-def _warnings(found: Survey, where: Mapping[str, Any], ratios_known: bool) -> list[str]:
+def _warnings(found: Findings, where: Mapping[str, Any], ratios_known: bool) -> list[str]:
     config = found.config
     warnings: list[str] = []
     working = [state for state in found.states.values() if state.kind not in ("done", "refused")]

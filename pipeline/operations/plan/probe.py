@@ -27,7 +27,7 @@ from pipeline.runtime.executor import Executor, Item
 from pipeline.stages import prepare
 from pipeline.stages.infer.stage import InferTask
 from pipeline.stages.ingest import strips
-from pipeline.stages.ingest.strips import Method, Strip, ingest_strip
+from pipeline.stages.ingest.strips import IngestSettings, Strip, ingest_strip
 from pipeline.stages.train.stage import make_estimator
 
 _MARK: Final = "probe"
@@ -50,7 +50,7 @@ def median_shard(cells: dict[Shard, int]) -> Shard:
     return some[len(some) // 2][1]
 
 
-def probe_ingest(executor: Executor, method: Method, grid: Grid, to_do: list[Strip]) -> Probed:
+def probe_ingest(executor: Executor, method: IngestSettings, grid: Grid, to_do: list[Strip]) -> Probed:
     """Ingest the strip with the median number of scenes; cells are all of its shards'."""
     strip = sorted(to_do, key=lambda one: (len(one.scenes), str(one)))[len(to_do) // 2]
     return _done(executor, _IngestProbe(method, grid), strip, gpu=False)
@@ -75,7 +75,7 @@ def probe_infer(
         trained: whether there is a model; else an untrained one of the same size is as fast.
     """
     make = partial(load_model, config.model) if trained else partial(untrained, config, made_up)
-    with executor.hold(_MODEL, make):
+    with executor.on_every_worker(_MODEL, make):
         return _done(executor, _InferProbe(config, cube, made_up), shard, gpu=True)
 
 
@@ -159,7 +159,7 @@ def _timed(work: Callable[[], object], cells: int) -> Probed:
 
 @dataclass(frozen=True)
 class _IngestProbe:
-    method: Method
+    method: IngestSettings
     grid: Grid
 
     def __call__(self, strip: Strip) -> Probed:

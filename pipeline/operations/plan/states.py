@@ -41,7 +41,7 @@ SHARDED: Final = ("ingest", "prepare", "infer")
 
 
 @dataclass(frozen=True)
-class State:
+class StageState:
     """How far a stage is."""
 
     stage: str
@@ -66,7 +66,7 @@ class State:
 
 
 @dataclass
-class Survey:
+class Findings:
     """What is planned, and what it is planned on."""
 
     config: Config
@@ -78,7 +78,7 @@ class Survey:
     cells: dict[Shard, int]  # that are mapped; the region's until that is known
     cells_known: bool
     train_cells: int
-    states: dict[str, State] = field(default_factory=dict)
+    states: dict[str, StageState] = field(default_factory=dict)
     strips: list[Strip] = field(default_factory=list)  # to ingest
     intake: Intake | None = None
 
@@ -88,7 +88,7 @@ class Survey:
         return next((name for name, state in reversed(self.states.items()) if state.kind != "done"), "")
 
 
-def survey(config: Config, executor: Executor, reporter: Reporter) -> Survey:
+def look_at_stages(config: Config, executor: Executor, reporter: Reporter) -> Findings:
     """Look at every stage of a whole run.
 
     Raises:
@@ -99,30 +99,30 @@ def survey(config: Config, executor: Executor, reporter: Reporter) -> Survey:
     dates = composite_dates(config.year, config.ingest.calendar)
     cells = cells_inside(grid, outline)
     source = open_source(config)
-    found = Survey(config, grid, source, source.channels, len(dates), cells, cells, False, sum(cells.values()))
+    found = Findings(config, grid, source, source.channels, len(dates), cells, cells, False, sum(cells.values()))
     for stage in planned(config):
         before = found.waiting_for
         try:
             if before:
                 shards = grid.shards if stage in SHARDED else ()
-                found.states[stage] = State(stage, "after", shards, len(shards), before)
+                found.states[stage] = StageState(stage, "after", shards, len(shards), before)
             else:
                 found.states[stage] = _LOOK[stage](found, executor, reporter)
         except UserError as error:
-            found.states[stage] = State(stage, "refused", note=str(error))
+            found.states[stage] = StageState(stage, "refused", note=str(error))
     return found
 
 
-def _simulate(found: Survey, executor: Executor, reporter: Reporter) -> State:
+def _simulate(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     missing, n_files = files_to_write(found.config)
     if not missing:
-        return State("simulate", "done")
+        return StageState("simulate", "done")
     there = any(path.exists() for path in missing)
     kind: Kind = "again" if there else "to do" if len(missing) == n_files else "goes on"
-    return State("simulate", kind, note=f"{len(missing)} of {n_files} files missing")
+    return StageState("simulate", kind, note=f"{len(missing)} of {n_files} files missing")
 
 
-def _download(found: Survey, executor: Executor, reporter: Reporter) -> State:
+def _download(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     """Only the catalogue knows whether there is more; a year that is all there is taken as done."""
     outline = read_outline(found.config.region.outline)
     expected = len(found.source.expected(outline))
@@ -131,23 +131,23 @@ def _download(found: Survey, executor: Executor, reporter: Reporter) -> State:
     except UserError:  # no folder yet, or nothing in it
         there = 0
     if there >= expected:
-        return State("download", "done")
-    return State("download", "goes on" if there else "to do", note=f"{there} of {expected} granules there")
+        return StageState("download", "done")
+    return StageState("download", "goes on" if there else "to do", note=f"{there} of {expected} granules there")
 
 
-def _ingest(found: Survey, executor: Executor, reporter: Reporter) -> State:
+def _ingest(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
     intake = found.intake = take_in(config, executor, reporter)
     known, n = intake.known, len(intake.grid.shards)
     if known is not None and stores.is_finished(known, strips.STAGE, intake.mark):
-        return State("ingest", "done", (), n)
+        return StageState("ingest", "done", (), n)
     found.strips = strips_left(intake)
     wanted = {shard for strip in found.strips for shard in strip.shards}
     to_do = tuple(shard for shard in intake.grid.shards if shard in wanted)
     return _sharded("ingest", known, intake.mark, to_do, n)
 
 
-def _prepare(found: Survey, executor: Executor, reporter: Reporter) -> State:
+def _prepare(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
     cube = stores.require(config.cube, "ingest", "ingest")
     cropland = prepare.choose_cropland(config, cube)
@@ -158,7 +158,7 @@ def _prepare(found: Survey, executor: Executor, reporter: Reporter) -> State:
     if stores.is_finished(cube, prepare.STAGE, mark):
         found.cells, found.cells_known = prepare.count_cells(cube, "mask"), True
         found.train_cells = sum(prepare.count_cells(cube, "train_mask").values())
-        return State("prepare", "done", (), len(found.grid.shards))
+        return StageState("prepare", "done", (), len(found.grid.shards))
     layers, to_do = prepare.layers(read_channels(cube)), found.grid.shards
     if stores.holds(cube, prepare.STAGE, layers):
         marks = prepare.shard_marks(cube, prepare.prepare_method(config, cropland, of_reference), to_do)
@@ -166,18 +166,18 @@ def _prepare(found: Survey, executor: Executor, reporter: Reporter) -> State:
     return _sharded("prepare", cube, mark, to_do, len(found.grid.shards))
 
 
-def _train(found: Survey, executor: Executor, reporter: Reporter) -> State:
+def _train(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
     mark = train_mark(config, stores.require(config.cube, "prepare", "prepare"))
     record = read_record(config.model)
     if record is not None and record["fingerprint"] == mark:
-        return State("train", "done")
+        return StageState("train", "done")
     if begun_with(state_folder(config)) == mark:
-        return State("train", "goes on", note="from its last state")
-    return State("train", "to do" if record is None else "again")
+        return StageState("train", "goes on", note="from its last state")
+    return StageState("train", "to do" if record is None else "again")
 
 
-def _infer(found: Survey, executor: Executor, reporter: Reporter) -> State:
+def _infer(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
     cube = stores.require(config.cube, "prepare", "prepare")
     mark = infer_mark(cube, model_digest(config.model))
@@ -187,7 +187,7 @@ def _infer(found: Survey, executor: Executor, reporter: Reporter) -> State:
     known = stores.find(config.map)
     n = len(found.grid.shards)
     if known is not None and stores.is_finished(known, INFER, mark) and stores.layer_names(known) == set(names):
-        return State(INFER, "done", (), n)
+        return StageState(INFER, "done", (), n)
     method, to_do = infer_method(cube, labels, model_digest(config.model)), found.grid.shards
     same = known is not None and stores.stage_method(known, INFER) == method
     if known is not None and same and set(names) <= stores.layer_names(known):
@@ -195,7 +195,7 @@ def _infer(found: Survey, executor: Executor, reporter: Reporter) -> State:
     return _sharded(INFER, known, mark, to_do, n)
 
 
-def _evaluate(found: Survey, executor: Executor, reporter: Reporter) -> State:
+def _evaluate(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
     source = config.reference_path
     if source is not None and (config.reference.path is not None or source.exists()):
@@ -205,17 +205,17 @@ def _evaluate(found: Survey, executor: Executor, reporter: Reporter) -> State:
     mark = evaluate_mark(config, stores.stage_fingerprint_at(config.map, INFER), of_reference)
     written = read_accuracy(config)
     if written is not None and written["fingerprint"] == mark:
-        return State("evaluate", "done")
-    return State("evaluate", "again" if accuracy_path(config).exists() else "to do")
+        return StageState("evaluate", "done")
+    return StageState("evaluate", "again" if accuracy_path(config).exists() else "to do")
 
 
-def _publish(found: Survey, executor: Executor, reporter: Reporter) -> State:
+def _publish(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
     map_mark = clusters.map_mark(stores.open_to_read(config.map))
     mark = publish.publish_mark(config, map_mark, read_accuracy(config), comparison_section(config))
     if publish.is_published(config, mark, map_mark):
-        return State("publish", "done")
-    return State("publish", "again" if publish.is_written(config) else "to do")
+        return StageState("publish", "done")
+    return StageState("publish", "again" if publish.is_written(config) else "to do")
 
 
 def _to_do(group: zarr.Group, stage: str, marks: dict[Shard, str], names: list[str], grid: Grid) -> tuple[Shard, ...]:
@@ -223,14 +223,14 @@ def _to_do(group: zarr.Group, stage: str, marks: dict[Shard, str], names: list[s
     return tuple(stores.shards_to_do(location_of(group), stage, marks, names, grid))
 
 
-def _sharded(stage: str, group: zarr.Group | None, mark: str, to_do: tuple[Shard, ...], n: int) -> State:
+def _sharded(stage: str, group: zarr.Group | None, mark: str, to_do: tuple[Shard, ...], n: int) -> StageState:
     begun = None if group is None else stores.stage_fingerprint(group, stage)
     if len(to_do) < n or (begun == mark and not to_do):
-        return State(stage, "goes on", to_do, n)
-    return State(stage, "to do" if begun in (None, mark) else "again", to_do, n)
+        return StageState(stage, "goes on", to_do, n)
+    return StageState(stage, "to do" if begun in (None, mark) else "again", to_do, n)
 
 
-_LOOK: Final[dict[str, Callable[[Survey, Executor, Reporter], State]]] = {
+_LOOK: Final[dict[str, Callable[[Findings, Executor, Reporter], StageState]]] = {
     "simulate": _simulate,
     "download": _download,
     "ingest": _ingest,

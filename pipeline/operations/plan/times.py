@@ -7,7 +7,7 @@ from typing import Any, Final
 from pipeline.base.errors import UserError
 from pipeline.cube.disk_space import shard_cells
 from pipeline.operations.plan.probe import MadeUp, Probed, median_shard, probe_infer, probe_ingest, probe_prepare
-from pipeline.operations.plan.states import State, Survey
+from pipeline.operations.plan.states import Findings, StageState
 from pipeline.operations.plan.training_probe import probe_training, training_seconds
 from pipeline.runtime.executor import Executor
 from pipeline.runtime.summary import read_summary
@@ -27,7 +27,7 @@ class Timed:
 
 
 def stage_times(
-    found: Survey, executor: Executor, where: Mapping[str, Any], *, probe: bool
+    found: Findings, executor: Executor, where: Mapping[str, Any], *, probe: bool
 ) -> tuple[dict[str, Timed], list[str]]:
     """Estimates by stage, and what a probe could not do, which a run could not do either.
 
@@ -55,7 +55,7 @@ def stage_times(
     return times, problems
 
 
-def _made_up(found: Survey) -> MadeUp:
+def _made_up(found: Findings) -> MadeUp:
     return MadeUp(found.channels, found.config.year, found.config.ingest.calendar, found.grid)
 
 
@@ -67,7 +67,7 @@ def _scaled(probed: Probed, cells: int, n_tasks: int, where: Mapping[str, Any], 
     return Timed(probed.seconds * cells / max(1, probed.cells) / max(1, min(places, n_tasks)), timed_by)
 
 
-def _ingest(found: Survey, state: State, executor: Executor, where: Mapping[str, Any]) -> Timed | None:
+def _ingest(found: Findings, state: StageState, executor: Executor, where: Mapping[str, Any]) -> Timed | None:
     """None where there are no files, and so nothing to try."""
     if found.intake is None or not found.strips:
         return None
@@ -76,7 +76,7 @@ def _ingest(found: Survey, state: State, executor: Executor, where: Mapping[str,
     return _scaled(probed, cells, len(found.strips), where, gpu=False, timed_by=PROBE)
 
 
-def _prepare(found: Survey, state: State, executor: Executor, where: Mapping[str, Any]) -> Timed:
+def _prepare(found: Findings, state: StageState, executor: Executor, where: Mapping[str, Any]) -> Timed:
     there = found.states["ingest"].kind == "done"
     cube = found.config.cube if there else None
     shard = median_shard({shard: found.cells[shard] for shard in state.to_do} or found.cells)
@@ -85,7 +85,7 @@ def _prepare(found: Survey, state: State, executor: Executor, where: Mapping[str
     return _scaled(probed, cells, len(state.to_do), where, gpu=False, timed_by=_name(there))
 
 
-def _train(found: Survey, state: State, executor: Executor, where: Mapping[str, Any]) -> Timed:
+def _train(found: Findings, state: StageState, executor: Executor, where: Mapping[str, Any]) -> Timed:
     config = found.config
     parameters = make_estimator(config).get_params()
     n = min(config.training.sample_pixels, found.train_cells)
@@ -94,7 +94,7 @@ def _train(found: Survey, state: State, executor: Executor, where: Mapping[str, 
     return Timed(training_seconds(speed, parameters, n, population), PROBE)
 
 
-def _infer(found: Survey, state: State, executor: Executor, where: Mapping[str, Any]) -> Timed:
+def _infer(found: Findings, state: StageState, executor: Executor, where: Mapping[str, Any]) -> Timed:
     there, trained = found.cells_known, found.states["train"].kind == "done"
     cube = found.config.cube if there else None
     shard = median_shard({shard: found.cells[shard] for shard in state.to_do} or found.cells)
@@ -107,7 +107,7 @@ def _name(there: bool) -> str:
     return PROBE if there else MADE_UP
 
 
-_PROBES: dict[str, Callable[[Survey, State, Executor, Mapping[str, Any]], Timed | None]] = {
+_PROBES: dict[str, Callable[[Findings, StageState, Executor, Mapping[str, Any]], Timed | None]] = {
     "ingest": _ingest,
     "prepare": _prepare,
     "train": _train,

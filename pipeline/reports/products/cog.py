@@ -11,7 +11,7 @@ import zarr
 from matplotlib.colors import to_rgb
 from rasterio.windows import Window
 
-from pipeline.base.files import placed
+from pipeline.base.files import atomic_file
 from pipeline.base.locations import Location
 from pipeline.base.progress import Task
 from pipeline.cube import layout, stores
@@ -50,7 +50,7 @@ def write_cog(
     about = layout.attributes(array)
     n_bands = array.shape[0] if array.ndim == 3 else 1
     rows, columns = grid.shape
-    with placed(target) as path:
+    with atomic_file(target) as path:
         plain = path.with_suffix(".plain.tif")
         with rasterio.open(
             plain, "w", driver="GTiff", height=rows, width=columns, count=n_bands, dtype=str(array.dtype),

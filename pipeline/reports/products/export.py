@@ -5,7 +5,7 @@ from typing import Final, Literal
 import zarr
 
 from pipeline.base.errors import UserError
-from pipeline.base.files import sweep, write_text
+from pipeline.base.files import sweep_partials, write_text
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter, Silent
 from pipeline.config.config import Config
@@ -67,7 +67,7 @@ def export(
     _refuse_to_overwrite(targets, overwrite)
     shards = len(layout.read_grid(result).shards)
     try:
-        sweep(folder, name)
+        sweep_partials(folder, name)
         if kind == "csv":
             regions = configured_regions(config)
             with reporter.track(STAGE, shards) as task:

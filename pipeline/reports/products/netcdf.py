@@ -8,7 +8,7 @@ import h5netcdf  # type: ignore[import-untyped]
 import numpy as np
 import zarr
 
-from pipeline.base.files import placed
+from pipeline.base.files import atomic_file
 from pipeline.base.locations import Location
 from pipeline.base.progress import Task
 from pipeline.cube import layout, stores
@@ -30,7 +30,7 @@ def write_netcdf(target: Location, parts: Sequence[tuple[zarr.Group, Sequence[st
         UserError: what is stored is damaged.
         OSError: the file cannot be written.
     """
-    with placed(target) as path, h5netcdf.File(path, "w") as file:
+    with atomic_file(target) as path, h5netcdf.File(path, "w") as file:
         file.attrs.update(_attributes(layout.attributes(parts[0][0]), None))
         for group, names in parts:
             for name in names:

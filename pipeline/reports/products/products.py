@@ -4,7 +4,7 @@ from typing import Final
 
 import zarr
 
-from pipeline.base.files import remove_file, sweep, write_text
+from pipeline.base.files import remove_file, sweep_partials, write_text
 from pipeline.base.locations import Location
 from pipeline.config.config import Config
 from pipeline.cube import clusters, layout, stores
@@ -41,7 +41,7 @@ def write_products(config: Config, mark: str) -> None:
     result = stores.open_to_read(config.map)
     paths, names = product_paths(config, result), label_names(result)
     palette = colours(len(names))
-    sweep(config.products, item_id(config))
+    sweep_partials(config.products, item_id(config))
     about = layout.attributes(result)
     tags = {
         "SOFTWARE": f"{layout.SOFTWARE} {about['software_version']}",

@@ -11,12 +11,13 @@ from distributed.security import Security
 from pipeline.base.errors import UserError
 from pipeline.runtime.dask.executor import OnDask, open_client
 from pipeline.runtime.executor import Executor, InProcess, Limits
+from pipeline.runtime.machine import gpus
 from pipeline.runtime.per_process import GPU
 from pipeline.runtime.settings import TLS_KEYS, Cluster
 
 HOST: Final = "127.0.0.1"
 _ROLES: Final = ("scheduler", "worker", "client")
-PER_GPU: Final = 3  # tasks of a GPU at once: one has read, one computes, one writes (see `turns`)
+PER_GPU: Final = 3  # tasks of a GPU at once: one has read, one computes, one writes (see `overlap`)
 
 
 @contextmanager
@@ -78,13 +79,6 @@ def security(settings: Cluster) -> Security | None:
             f"cluster.tls_ca_file, tls_cert and tls_key ({ca_file}, {cert}, {key}) cannot be used together: {error}."
         ) from None
     return made
-
-
-def gpus() -> int:
-    """GPUs that torch can use on this machine."""
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def _local_cluster(workers: int, n_gpus: int, secured: Security | None) -> Any:

@@ -100,7 +100,7 @@ class OnDask:
         return Window(self, function, items, name, gpu=gpu).outcomes()
 
     @contextmanager
-    def hold(self, key: str, make: Callable[[str], Any]) -> Iterator[None]:
+    def on_every_worker(self, key: str, make: Callable[[str], Any]) -> Iterator[None]:
         """Make it on every worker, and on those that join later, by a worker plugin.
 
         Raises:

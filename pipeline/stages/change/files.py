@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from pipeline.base.files import sweep, write_text
+from pipeline.base.files import sweep_partials, write_text
 from pipeline.base.locations import Location
 from pipeline.cube import layout, stores
 from pipeline.cube.label_names import in_words
@@ -33,7 +33,7 @@ def write_rasters(folder: Location, pair: Pair) -> None:
         UserError: what is stored is damaged.
         OSError: a file cannot be written.
     """
-    sweep(folder, CHANGE)
+    sweep_partials(folder, CHANGE)
     source = stores.open_to_read(folder / "change.zarr")
     names, palette = transition_names(pair.names, pair.years), change_colours(len(pair.names))
     about = layout.attributes(source)

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from pipeline.base import locks
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_text, remove_file, write_bytes, write_text
 from pipeline.base.fingerprint import fingerprint
 from pipeline.base.locations import Location
-from pipeline.base.locks import folder as lock
 from pipeline.base.progress import Reporter, Silent
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
@@ -54,7 +54,7 @@ def change(
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
     # nothing of the years' common cube may be replaced meanwhile
-    with lock.hold(config.region_folder, f"sitscube change --years {min(years)} {max(years)}", wait=True):
+    with locks.hold(config.region_folder, f"sitscube change --years {min(years)} {max(years)}", wait=True):
         pair = find_pair(config.clusters, years)
         folder, grid = change_folder(config, pair.years), layout.read_grid(stores.open_to_read(pair.cube))
         references = find_references(config, pair.years, grid)

@@ -8,9 +8,9 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
+from pipeline.base import locks
 from pipeline.base.calendar import DAYS_OF_YEAR, AsOf, composite_dates
 from pipeline.base.errors import GranuleError, OutOfReach, UserError
-from pipeline.base.locks import folder as lock
 from pipeline.base.progress import Reporter, Silent, Task
 from pipeline.base.retry import Transient, patiently
 from pipeline.config.config import Config
@@ -21,7 +21,7 @@ from pipeline.runtime.stage import StageResult
 from pipeline.sources.archive import Archive, NotServed, Remote, Unavailable
 from pipeline.sources.viirs.granules import parse_name
 from pipeline.sources.viirs.names import tiles_touching
-from pipeline.stages.download.transfer import Arrivals, Check, Stopped, scratch_folder, verify
+from pipeline.stages.download.transfer import Check, Stopped, Transfer, scratch_folder, verify
 from pipeline.stages.sources import open_source
 
 STAGE: Final = "download"
@@ -84,7 +84,7 @@ def download(
     with scratch_folder(folder) as scratch, reporter.track(STAGE, len(wanted)) as task:
         absent = _not_there(wanted, folder, check, task, reporter)
         _refuse_lack_of_space(absent, folder)
-        arrivals = Arrivals(archive, folder, scratch, check, stop)
+        arrivals = Transfer(archive, folder, scratch, check, stop)
         n_bytes = _fetch_all(absent, arrivals, config, sleep, task)
     facts = {
         "product": f"{config.download.product}.{config.download.version}",
@@ -181,7 +181,7 @@ def _refuse_lack_of_space(absent: Sequence[Remote], folder: Path) -> None:
         )
 
 
-def _fetch_all(absent: Sequence[Remote], arrivals: Arrivals, config: Config, sleep: Sleep, task: Task) -> int:
+def _fetch_all(absent: Sequence[Remote], arrivals: Transfer, config: Config, sleep: Sleep, task: Task) -> int:
     """Fetch files, several at once; one that fails stops no other.
 
     Returns:
@@ -193,9 +193,9 @@ def _fetch_all(absent: Sequence[Remote], arrivals: Arrivals, config: Config, sle
     attempts, parallel = config.download.attempts, config.download.parallel
     with ThreadPoolExecutor(parallel, thread_name_prefix=STAGE) as pool:
         try:
-            started = {pool.submit(patiently, partial(arrivals.bring, one), attempts, sleep): one for one in absent}
+            started = {pool.submit(patiently, partial(arrivals.fetch, one), attempts, sleep): one for one in absent}
             for future in as_completed(started):
-                lock.check()
+                locks.check()
                 remote = started[future]
                 try:
                     n_bytes += future.result()

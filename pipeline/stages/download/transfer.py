@@ -53,7 +53,7 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 @dataclass(frozen=True)
-class Arrivals:
+class Transfer:
     """Brings files into a folder; for several threads at once."""
 
     archive: Archive
@@ -62,7 +62,7 @@ class Arrivals:
     check: Check
     stop: Event  # set: whatever is on its way is dropped, and nothing more is asked for
 
-    def bring(self, remote: Remote) -> int:
+    def fetch(self, remote: Remote) -> int:
         """Fetch, verify and put in place one file; a file of that name gives way to it.
 
         Returns:

@@ -25,9 +25,9 @@ from pipeline.cube.series import mapped_numbers
 from pipeline.cube.trained_model import fitting_model, load_model, model_digest
 from pipeline.cube.zarr_access import location_of
 from pipeline.grid.grid import Grid, Shard
-from pipeline.runtime import per_process as held
+from pipeline.runtime import per_process
 from pipeline.runtime.executor import Executor, InProcess
-from pipeline.runtime.overlap import in_turn
+from pipeline.runtime.overlap import stages_in_turn
 from pipeline.runtime.stage import StageResult, run_shards
 from pipeline.stages.infer.labelling import label_series
 from pipeline.stages.memory import batch_pixels, check_tasks, infer_bytes, work_of
@@ -70,7 +70,7 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     task = InferTask(
         config.cube, path, mark, method, arrays, key, config.inference.batch_pixels, overlap=where["gpu_workers"] > 0
     )
-    with executor.hold(key, partial(_load_same, config.model, digest)):
+    with executor.on_every_worker(key, partial(_load_same, config.model, digest)):
         pixels = sum(cells[shard] for shard in shards)
         labelled = sum(run_shards(executor, task, shards, STAGE, reporter, pixels=pixels, gpu=True))
     stores.finish(stores.open_to_write(path), STAGE, mark)
@@ -143,8 +143,8 @@ class InferTask:
         if len(cells) == 0:
             self._write(shard, own, grid, n_dates, mask.shape, cells, {})
             return 0
-        with in_turn(overlap=self.overlap) as turn_to_write:
-            model = held.get(self.key)
+        with stages_in_turn(overlap=self.overlap) as turn_to_write:
+            model = per_process.get(self.key)
             wanted = [array.name for array in self.arrays]
             found = label_series(model, numbers, channels, self.batch or batch_pixels(model), wanted)
             del numbers  # the outputs take memory enough

@@ -1,4 +1,4 @@
-"""Taking stock of a year's files before any work: which can be used, which are bad, what is missing."""
+"""Taking inventory of a year's files before any work: which can be used, which are bad, what is missing."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _SAID = 10  # bad files that have a message of their own
 
 
 @dataclass(frozen=True)
-class Stock:
+class Inventory:
     """The scenes that can be used, and what is wrong with the others."""
 
     scenes: tuple[Scene, ...]
@@ -48,7 +48,7 @@ class Stock:
         return files
 
 
-def take_stock(
+def take_inventory(
     source: Source,
     folder: Path,
     outline: BaseGeometry,
@@ -56,7 +56,7 @@ def take_stock(
     executor: Executor,
     reporter: Reporter,
     as_of: AsOf | None = None,
-) -> Stock:
+) -> Inventory:
     """Open every file of the year once; for one that is bad an earlier production stands in, where there is one.
 
     Args:
@@ -86,33 +86,33 @@ def take_stock(
             task.advance(note=outcome.item.name)
     if n_bad > _SAID:
         reporter.message(f"set aside: {n_bad - _SAID} more, which the cube's attributes and the report name")
-    stock = _stock(source, folder, outline, [results[path] for path in paths], as_of)
-    if stock.awaited:
-        reporter.message(f"{len(stock.awaited)} composites, from {stock.awaited[0]} on, are not there yet")
-    if stock.missing:
-        some = ", ".join(stock.missing[:_NAMED]) + (", ..." if len(stock.missing) > _NAMED else "")
-        reporter.message(f"{len(stock.missing)} of {stock.n_expected} missing or bad, left as gaps: {some}")
-    return stock
+    inventory = _stock(source, folder, outline, [results[path] for path in paths], as_of)
+    if inventory.awaited:
+        reporter.message(f"{len(inventory.awaited)} composites, from {inventory.awaited[0]} on, are not there yet")
+    if inventory.missing:
+        some = ", ".join(inventory.missing[:_NAMED]) + (", ..." if len(inventory.missing) > _NAMED else "")
+        reporter.message(f"{len(inventory.missing)} of {inventory.n_expected} missing or bad, left as gaps: {some}")
+    return inventory
 
 
-def set_aside(
-    stock: Stock,
+def without_unreadable(
+    inventory: Inventory,
     source: Source,
     folder: Path,
     outline: BaseGeometry,
     unreadable: Mapping[Path, str],
     as_of: AsOf | None = None,
-) -> Stock:
-    """The stock without files whose pixels turned out to be unreadable; earlier productions stand in for them."""
-    known = {stock.digests[path]: reason for path, reason in unreadable.items()}
+) -> Inventory:
+    """The inventory without files whose pixels turned out to be unreadable; earlier productions stand in for them."""
+    known = {inventory.digests[path]: reason for path, reason in unreadable.items()}
     found = [
-        Found(path, Checked(tuple(scenes), stock.digests[path], stock.simulated), {})
-        for path, scenes in stock.by_file().items()
+        Found(path, Checked(tuple(scenes), inventory.digests[path], inventory.simulated), {})
+        for path, scenes in inventory.by_file().items()
         if path not in unreadable
     ]
     found += [_best(source, known, path) for path in unreadable]
     fresh = _stock(source, folder, outline, found, as_of)
-    return replace(fresh, bad={**stock.bad, **fresh.bad})
+    return replace(fresh, bad={**inventory.bad, **fresh.bad})
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,9 @@ def _best(source: Source, undecodable: Mapping[str, str], path: Path) -> Found:
     return Found(path, None, bad)
 
 
-def _stock(source: Source, folder: Path, outline: BaseGeometry, found: Sequence[Found], as_of: AsOf | None) -> Stock:
+def _stock(
+    source: Source, folder: Path, outline: BaseGeometry, found: Sequence[Found], as_of: AsOf | None
+) -> Inventory:
     usable = [(one.path, one.checked) for one in found if one.checked is not None]
     simulated = {checked.simulated for _, checked in usable}
     if len(simulated) > 1:
@@ -153,7 +155,7 @@ def _stock(source: Source, folder: Path, outline: BaseGeometry, found: Sequence[
     there = {source.expected_key(scene) for scene in scenes}
     due = [key for key, day in expected.items() if day not in awaited]
     bad = {path: reason for one in found for path, reason in one.bad.items()}
-    return Stock(
+    return Inventory(
         scenes=scenes,
         digests={path: checked.digest for path, checked in usable},
         bad={os.path.relpath(path, folder): reason for path, reason in sorted(bad.items())},
@@ -164,11 +166,11 @@ def _stock(source: Source, folder: Path, outline: BaseGeometry, found: Sequence[
     )
 
 
-def refuse_too_few(stock: Stock, folder: Path, share: float, way_out: str) -> None:
+def refuse_too_few(inventory: Inventory, folder: Path, share: float, way_out: str) -> None:
     """Stop where too much is missing.
 
     Args:
-        stock: what there is.
+        inventory: what there is.
         folder: where it is.
         share: of the expected scenes, that may be missing or bad.
         way_out: what to do, as the end of a message.
@@ -176,16 +178,17 @@ def refuse_too_few(stock: Stock, folder: Path, share: float, way_out: str) -> No
     Raises:
         UserError: of the expected scenes a larger share than `share` is missing or bad.
     """
-    if not stock.scenes:
-        reason = next(iter(stock.bad.values()), "none of them touches the region")
+    n_missing, n_bad = len(inventory.missing), len(inventory.bad)
+    if not inventory.scenes:
+        reason = next(iter(inventory.bad.values()), "none of them touches the region")
         raise UserError(
-            f"{folder} holds no file that can be used, {len(stock.missing)} of the {stock.n_expected} granules or "
-            f"dates of a whole year are missing or bad: {reason.rstrip('.')}. {way_out}"
+            f"{folder} holds no file that can be used, {n_missing} of the {inventory.n_expected} granules or dates of "
+            f"a whole year are missing or bad: {reason.rstrip('.')}. {way_out}"
         )
-    if len(stock.missing) > share * stock.n_expected:
-        bad = f"; {len(stock.bad)} file(s) are bad, such as: {next(iter(stock.bad.values()))}" if stock.bad else ""
+    if n_missing > share * inventory.n_expected:
+        bad = f"; {n_bad} file(s) are bad, such as: {next(iter(inventory.bad.values()))}" if n_bad else ""
         raise UserError(
-            f"{folder}: {len(stock.missing)} of the {stock.n_expected} granules or dates that a whole year has are "
-            f"missing or bad (such as {stock.missing[0]}), more than the share ingest.max_missing_share = {share:g}"
-            f"{bad.rstrip('.')}. {way_out} Or raise the share."
+            f"{folder}: {n_missing} of the {inventory.n_expected} granules or dates that a whole year has are "
+            f"missing or bad (such as {inventory.missing[0]}), more than the share ingest.max_missing_share = "
+            f"{share:g}{bad.rstrip('.')}. {way_out} Or raise the share."
         )

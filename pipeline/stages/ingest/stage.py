@@ -27,10 +27,10 @@ from pipeline.runtime.stage import StageResult, run_shards
 from pipeline.sources.quality import ACCEPTED, OBSERVED
 from pipeline.sources.source import Source
 from pipeline.stages.ingest.footprint import window_of
-from pipeline.stages.ingest.inventory import Stock, refuse_too_few, set_aside, take_stock
+from pipeline.stages.ingest.inventory import Inventory, refuse_too_few, take_inventory, without_unreadable
 from pipeline.stages.ingest.strips import (
     STAGE,
-    Method,
+    IngestSettings,
     Strip,
     ingest_strip,
     layers,
@@ -61,13 +61,13 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
     """
     executor, reporter = executor or InProcess(), reporter or Silent()
     intake = take_in(config, executor, reporter)
-    outline, grid, source, method, stock, known, mark = intake
+    outline, grid, source, method, inventory, known, mark = intake
     path = config.cube
     if known is not None and stores.is_finished(known, STAGE, mark):
         about = layout.attributes(known)
-        if any(about.get(name) != value for name, value in _found(stock).items()):
-            stores.open_to_write(path).update_attributes(_found(stock))  # a file more that is bad changes no number
-        return StageResult(STAGE, False, (path,), _facts(layout.attributes(known), stock))
+        if any(about.get(name) != value for name, value in _found(inventory).items()):
+            stores.open_to_write(path).update_attributes(_found(inventory))  # a file more that is bad changes no number
+        return StageResult(STAGE, False, (path,), _facts(layout.attributes(known), inventory))
     _refuse_too_large(intake, executor, path)
     stores.begin(
         path,
@@ -76,20 +76,24 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
         grid,
         layers(source.channels),
         axes=[layout.time_axis(composite_dates(config.year, config.ingest.calendar))],
-        about=_about(config, source, stock),
+        about=_about(config, source, inventory),
         method=method.mark,
     )
-    without = partial(set_aside, source=source, folder=config.observations, outline=outline, as_of=_as_of(config))
-    stock = _work_off(stock, method, mark, grid, without, executor, reporter)
-    _refuse_too_few(stock, config)
+    without = partial(
+        without_unreadable, source=source, folder=config.observations, outline=outline, as_of=_as_of(config)
+    )
+    inventory = _work_off(inventory, method, mark, grid, without, executor, reporter)
+    _refuse_too_few(inventory, config)
     counts: Counter[str] = Counter()
     for record in stores.read_records(path, STAGE, grid.shards).values():
         counts.update(record["counts"])  # keeps the rules that reject nothing
     quality = quality_shares(counts)
     _tell(quality, reporter)
     group = stores.open_to_write(path)  # anew: its attributes now say which files were found bad while they were read
-    stores.finish(group, STAGE, fingerprint(method.mark, stock.inputs(stock.scenes)), quality=quality, **_found(stock))
-    return StageResult(STAGE, True, (path,), _facts(layout.attributes(group), stock))
+    stores.finish(
+        group, STAGE, fingerprint(method.mark, inventory.inputs(inventory.scenes)), quality=quality, **_found(inventory)
+    )
+    return StageResult(STAGE, True, (path,), _facts(layout.attributes(group), inventory))
 
 
 class Intake(NamedTuple):
@@ -98,8 +102,8 @@ class Intake(NamedTuple):
     outline: BaseGeometry
     grid: Grid
     source: Source
-    method: Method
-    stock: Stock
+    method: IngestSettings
+    inventory: Inventory
     known: zarr.Group | None  # the cube as it lies there
     mark: str  # fingerprint of the cube that would be made
 
@@ -116,11 +120,11 @@ def take_in(config: Config, executor: Executor, reporter: Reporter) -> Intake:
     method = _method(config, source, grid)
     known = stores.find(config.cube)
     undecodable = layout.attributes(known).get(_UNDECODABLE, {}) if known is not None else {}
-    stock = take_stock(source, config.observations, outline, undecodable, executor, reporter, _as_of(config))
-    _refuse_too_few(stock, config)
-    _refuse_elsewhere(stock, grid, config)
-    mark = fingerprint(method.mark, stock.inputs(stock.scenes))
-    return Intake(outline, grid, source, method, stock, known, mark)
+    inventory = take_inventory(source, config.observations, outline, undecodable, executor, reporter, _as_of(config))
+    _refuse_too_few(inventory, config)
+    _refuse_elsewhere(inventory, grid, config)
+    mark = fingerprint(method.mark, inventory.inputs(inventory.scenes))
+    return Intake(outline, grid, source, method, inventory, known, mark)
 
 
 def _as_of(config: Config) -> AsOf:
@@ -131,7 +135,7 @@ def strips_left(intake: Intake) -> list[Strip]:
     """What is still to be done of the cube: all of it where the one that is there was made by another method."""
     known = {} if intake.known is None else layout.attributes(intake.known).get("stages", {}).get(STAGE, {})
     kept = known.get("fingerprint") == intake.mark or known.get("method") == intake.method.mark
-    return list(strips_to_do(intake.stock, intake.method, intake.grid, anew=not kept))
+    return list(strips_to_do(intake.inventory, intake.method, intake.grid, anew=not kept))
 
 
 def _refuse_too_large(intake: Intake, executor: Executor, path: Location) -> None:
@@ -144,17 +148,17 @@ def _refuse_too_large(intake: Intake, executor: Executor, path: Location) -> Non
     n_dates = len(composite_dates(intake.method.year, intake.method.calendar))
     cells = cells_inside(grid, intake.outline)
     width = strip_width(intake.source, grid)
-    work = work_of(grid, channels, n_dates, cells).reading(width, pixels_per_cell(grid, intake.stock.scenes))
+    work = work_of(grid, channels, n_dates, cells).reading(width, pixels_per_cell(grid, intake.inventory.scenes))
     check_tasks(STAGE, ingest_bytes, work, grid.chunk, executor.describe())
     to_do = [shard for strip in strips_left(intake) for shard in strip.shards]
     check_room(path, layers(channels), n_dates, grid, cells, to_do)
 
 
-def _refuse_too_few(stock: Stock, config: Config) -> None:
+def _refuse_too_few(inventory: Inventory, config: Config) -> None:
     way_out = "Fetch them again, or give the day with --as-of if the year is still running."
     if config.raster.folder is not None:
         way_out = f"Check raster.files and ingest.calendar ({config.ingest.calendar})."
-    refuse_too_few(stock, config.observations, config.ingest.max_missing_share, way_out)
+    refuse_too_few(inventory, config.observations, config.ingest.max_missing_share, way_out)
 
 
 def _tell(quality: dict[str, Any], reporter: Reporter) -> None:
@@ -167,14 +171,14 @@ def _tell(quality: dict[str, Any], reporter: Reporter) -> None:
         )
 
 
-def _refuse_elsewhere(stock: Stock, grid: Grid, config: Config) -> None:
+def _refuse_elsewhere(inventory: Inventory, grid: Grid, config: Config) -> None:
     """Stop where no file reaches the region: so a wrong reference system shows.
 
     Raises:
         UserError: no scene meets the grid.
     """
-    if all(window_of(grid.geobox, place) is None for place in {scene.geobox for scene in stock.scenes}):
-        first = stock.scenes[0]
+    if all(window_of(grid.geobox, place) is None for place in {scene.geobox for scene in inventory.scenes}):
+        first = inventory.scenes[0]
         left, bottom, right, top = first.geobox.geographic_extent.boundingbox
         raise UserError(
             f"{config.observations}: no file has a pixel in the region {config.region.outline}. {first.path.name} "
@@ -202,67 +206,67 @@ def _share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
 
 
-def _method(config: Config, source: Source, grid: Grid) -> Method:
+def _method(config: Config, source: Source, grid: Grid) -> IngestSettings:
     cells = (layout.spatial_attributes(grid.geobox), grid.shard, grid.chunk)
     how = (config.year, config.ingest.calendar, source.settings(), config.ingest.min_valid_share, cells)
     mark = fingerprint(STAGE, VERSION, how)
-    return Method(config.cube, source, config.year, config.ingest.calendar, config.ingest.min_valid_share, mark)
+    return IngestSettings(config.cube, source, config.year, config.ingest.calendar, config.ingest.min_valid_share, mark)
 
 
-def _about(config: Config, source: Source, stock: Stock) -> dict[str, Any]:
-    about = source.about(stock.scenes)
-    if stock.simulated:
-        about["source"] += f" (simulated: {stock.simulated.removeprefix('yes: ')})"
+def _about(config: Config, source: Source, inventory: Inventory) -> dict[str, Any]:
+    about = source.about(inventory.scenes)
+    if inventory.simulated:
+        about["source"] += f" (simulated: {inventory.simulated.removeprefix('yes: ')})"
     names = ", ".join(channel.long_name for channel in source.channels)
     return {
         "title": f"{names}: {config.region.name}, {config.year}",
         "channels": [channel.name for channel in source.channels],
         "composites": config.ingest.calendar,
         "has_biomes": source.has_crop,
-        "simulated": stock.simulated,
+        "simulated": inventory.simulated,
         **about,
         "qc_rules": {rule.name: rule.describe() for rule in source.rules},
-        **_found(stock),
+        **_found(inventory),
     }
 
 
-def _found(stock: Stock) -> dict[str, Any]:
+def _found(inventory: Inventory) -> dict[str, Any]:
     return {
-        "granules": len(stock.scenes),
-        "bad_granules": dict(stock.bad),
-        "missing_granules": list(stock.missing),
-        "newest_composite": stock.newest,
-        "awaited_composites": [day.isoformat() for day in stock.awaited],
+        "granules": len(inventory.scenes),
+        "bad_granules": dict(inventory.bad),
+        "missing_granules": list(inventory.missing),
+        "newest_composite": inventory.newest,
+        "awaited_composites": [day.isoformat() for day in inventory.awaited],
     }
 
 
-def _facts(about: dict[str, Any], stock: Stock) -> dict[str, Any]:
+def _facts(about: dict[str, Any], inventory: Inventory) -> dict[str, Any]:
     told = ("qc_policy", "qc_rules", "quality", "simulated")
-    return {**_found(stock), **{name: about[name] for name in told if name in about}}
+    return {**_found(inventory), **{name: about[name] for name in told if name in about}}
 
 
 def _work_off(
-    stock: Stock,
-    method: Method,
+    inventory: Inventory,
+    method: IngestSettings,
     mark: str,
     grid: Grid,
-    without: Callable[..., Stock],
+    without: Callable[..., Inventory],
     executor: Executor,
     reporter: Reporter,
-) -> Stock:
-    """Do every shard that is not made from this very content; files whose pixels cannot be read leave the stock.
+) -> Inventory:
+    """Do every shard that is not made from this very content; files whose pixels cannot be read leave the inventory.
 
     A file that fails in one shard is left out everywhere: shards that had used other parts of it are done once more.
     """
     undecodable = dict(layout.attributes(stores.open_to_read(method.path)).get(_UNDECODABLE, {}))
-    while strips := list(strips_to_do(stock, method, grid)):
+    while strips := list(strips_to_do(inventory, method, grid)):
         unreadable: dict[Path, str] = {}
         for found in run_shards(executor, partial(ingest_strip, method, mark), strips, STAGE, reporter):
             unreadable |= found
         for path, reason in unreadable.items():
             reporter.message(f"set aside: {reason}")
-            undecodable[stock.digests[path]] = reason
+            undecodable[inventory.digests[path]] = reason
         if unreadable:
             stores.open_to_write(method.path).update_attributes({_UNDECODABLE: undecodable})
-            stock = without(stock, unreadable=unreadable)
-    return stock
+            inventory = without(inventory, unreadable=unreadable)
+    return inventory

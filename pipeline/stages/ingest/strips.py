@@ -20,13 +20,13 @@ from pipeline.grid.grid import Grid, Shard
 from pipeline.sources.source import Scene, Source
 from pipeline.stages.ingest.averaging import ShardAverage
 from pipeline.stages.ingest.footprint import Footprint, density, footprint, window_of
-from pipeline.stages.ingest.inventory import Stock
+from pipeline.stages.ingest.inventory import Inventory
 
 STAGE: Final = "ingest"
 
 
 @dataclass(frozen=True)
-class Method:
+class IngestSettings:
     """How observations become averages: all that a task needs to know besides its shards and scenes."""
 
     path: Location
@@ -66,14 +66,14 @@ def layers(channels: Sequence[Channel]) -> list[layout.Layer]:
     ]
 
 
-def strips_to_do(stock: Stock, method: Method, grid: Grid, *, anew: bool = False) -> Iterator[Strip]:
+def strips_to_do(inventory: Inventory, method: IngestSettings, grid: Grid, *, anew: bool = False) -> Iterator[Strip]:
     """The shards that are missing or made from other content, in strips as wide as the source decodes at once.
 
     All of them where the cube is made `anew`, and then nothing is looked up in it.
     """
     names = [each.name for each in layers(method.source.channels)]
-    touching = _scenes_by_shard(stock.scenes, grid)
-    marks = {shard: fingerprint(method.mark, stock.inputs(touching[shard])) for shard in grid.shards}
+    touching = _scenes_by_shard(inventory.scenes, grid)
+    marks = {shard: fingerprint(method.mark, inventory.inputs(touching[shard])) for shard in grid.shards}
     to_do = list(grid.shards) if anew else stores.shards_to_do(method.path, STAGE, marks, names, grid)
     width = strip_width(method.source, grid)
     strips: dict[tuple[int, int], list[Shard]] = {}
@@ -81,7 +81,7 @@ def strips_to_do(stock: Stock, method: Method, grid: Grid, *, anew: bool = False
         strips.setdefault((shard.i, shard.j // width), []).append(shard)
     for shards in strips.values():
         needed = {id(scene) for shard in shards for scene in touching[shard]}
-        scenes = tuple(scene for scene in stock.scenes if id(scene) in needed)
+        scenes = tuple(scene for scene in inventory.scenes if id(scene) in needed)
         yield Strip(tuple(shards), tuple(marks[shard] for shard in shards), scenes)
 
 
@@ -108,7 +108,7 @@ def _scenes_by_shard(scenes: Sequence[Scene], grid: Grid) -> dict[Shard, tuple[S
     return found
 
 
-def ingest_strip(method: Method, run: str, strip: Strip) -> dict[Path, str]:
+def ingest_strip(method: IngestSettings, run: str, strip: Strip) -> dict[Path, str]:
     """Write the shards of a strip; where files cannot be read, write nothing and return them with the reason.
 
     `run` is the fingerprint with which the stage was begun.

@@ -26,7 +26,7 @@ from pipeline.cube.channels import read_channels
 from pipeline.cube.label_names import APART, SEASON_NAMES, day_in_words, days_apart, in_words, names_of
 from pipeline.cube.map_layers import maps_crops
 from pipeline.cube.masks import count_cells
-from pipeline.cube.trained_model import _RECORD, SAMPLE, expected_of_model, read_files, read_record, written_model
+from pipeline.cube.trained_model import _RECORD, SAMPLE, expected_of_model, read_files, read_record, replacing_model
 from pipeline.reports import figures
 from pipeline.runtime.executor import Executor, InProcess
 from pipeline.runtime.stage import StageResult
@@ -152,7 +152,7 @@ def make_estimator(config: Config) -> JointClustering:
 def save(estimator: JointClustering, folder: Location, record: dict[str, Any], sample: Sample) -> None:
     """Write the model's files and put them in the place of the old ones; the record goes last."""
     try:
-        with written_model(folder, last=_RECORD) as made:
+        with replacing_model(folder, last=_RECORD) as made:
             estimator.save(made)
             history = history_lines(estimator.history_)
             write_text(made / "history.jsonl", "".join(json.dumps(line, sort_keys=True) + "\n" for line in history))

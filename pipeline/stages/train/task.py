@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from model import JointClustering, TrainingDiverged
+from pipeline.base import locks
 from pipeline.base.errors import UserError
 from pipeline.base.files import write_text
 from pipeline.base.locations import Location
-from pipeline.base.locks import folder as lock
 from pipeline.runtime.executor import Listener
 from pipeline.stages.train.sample import series_by_shard
 
@@ -46,7 +46,7 @@ class TrainingTask:
         """
         torch.set_num_threads(1)  # measured: on networks this small a second thread costs more than it brings
         # a worker whose run was killed ends its training at its next event: until then the state is still its own
-        with lock.hold(self.state.with_name(f".{self.state.name}"), "training", wait=True):
+        with locks.hold(self.state.with_name(f".{self.state.name}"), "training", wait=True):
             self._begin_state(listener)
             estimator = JointClustering(**self.parameters)
             try:

@@ -6,22 +6,22 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from pipeline.accuracy.design_based import Design
+from pipeline.accuracy.design_based import CellArea
 from pipeline.accuracy.stratified import StratifiedSample
-from pipeline.accuracy.summary import Names, summarise
+from pipeline.accuracy.summary import ReportNames, summarise
 from pipeline.accuracy.table import to_csv
-from pipeline.accuracy.tally import OTHER, UNKNOWN, Cells, Frame, Tally
+from pipeline.accuracy.tally import OTHER, UNKNOWN, Cells, CountShape, Tally
 
 LEGEND = [
     {"code": 10, "name": "wheat", "season": "winter", "crop": True},
     {"code": 20, "name": "maize", "season": "summer", "crop": True},
     {"code": 30, "name": "oats", "season": None, "crop": True},
 ]
-DESIGN = Design(cell_km2=0.25, equal_area=True)
+DESIGN = CellArea(cell_km2=0.25, equal_area=True)
 
 
 def frame(n_labels=2, n_regions=2, size=50, region_size=20):
-    return Frame(n_labels, (10, 20, 30), 46, n_regions, size, region_size, seed=0)
+    return CountShape(n_labels, (10, 20, 30), 46, n_regions, size, region_size, seed=0)
 
 
 def some_cells(n=400, n_labels=2, seed=0, n_regions=2):
@@ -52,7 +52,7 @@ def tally(cells, frame):
 
 
 def names(n_labels=2, n_regions=2):
-    return Names(
+    return ReportNames(
         tuple(f"peak_{k}" for k in range(n_labels)) if n_labels != 2 else ("winter", "summer"),
         LEGEND,
         ("here", "there")[:n_regions],

@@ -9,18 +9,18 @@ import time
 
 import pytest
 
+from pipeline.base import locks
 from pipeline.base.errors import UserError
 from pipeline.base.files import write_text
 from pipeline.base.locations import to_location
-from pipeline.base.locks import folder as lock
 from pipeline.base.locks import lease
 
 HOLDS = """
 import sys
 from pathlib import Path
-from pipeline.base.locks import folder as lock
+from pipeline.base import locks
 
-with lock.hold(Path(sys.argv[1]), "sitscube run"):
+with locks.hold(Path(sys.argv[1]), "sitscube run"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -73,22 +73,22 @@ def in_thread(function):
 
 def taken(folder, what="sitscube run", **options):
     def take():
-        with lock.hold(folder, what, **options):
+        with locks.hold(folder, what, **options):
             pass
 
     return take
 
 
 def test_the_same_code_may_hold_again_and_nothing_is_left_at_the_end(folder):
-    with lock.hold(folder, "sitscube run"), lock.hold(folder, "sitscube infer"):
-        lock.check()
-    with lock.hold(folder, "sitscube run"):
-        assert (folder / lock.NAME).exists()
-    assert not (folder / lock.NAME).exists()
+    with locks.hold(folder, "sitscube run"), locks.hold(folder, "sitscube infer"):
+        locks.check()
+    with locks.hold(folder, "sitscube run"):
+        assert (folder / locks.NAME).exists()
+    assert not (folder / locks.NAME).exists()
 
 
 def test_another_thread_is_refused_and_told_who_holds(folder):
-    with lock.hold(folder, "sitscube run --year 2018"):
+    with locks.hold(folder, "sitscube run --year 2018"):
         (error,) = in_thread(taken(folder))
     for part in ("sitscube run --year 2018", str(os.getpid()), socket.gethostname(), str(folder)):
         assert part in str(error)
@@ -96,27 +96,27 @@ def test_another_thread_is_refused_and_told_who_holds(folder):
 
 
 def test_other_folders_are_free(folder):
-    with lock.hold(folder, "sitscube run"):
+    with locks.hold(folder, "sitscube run"):
         assert in_thread(taken(folder.parent / "2019")) == []
 
 
 def test_a_folder_is_free_after_an_error(folder):
-    with pytest.raises(KeyError), lock.hold(folder, "sitscube run"):
+    with pytest.raises(KeyError), locks.hold(folder, "sitscube run"):
         raise KeyError
     assert in_thread(taken(folder)) == []
 
 
 def test_who_waits_gets_it_afterwards(folder, monkeypatch):
-    monkeypatch.setattr(lock, "_PAUSE", 0.01)
-    monkeypatch.setattr(lock, "_PAUSE_AT_URL", 0.01)
+    monkeypatch.setattr(locks.folder, "_PAUSE", 0.01)
+    monkeypatch.setattr(locks.folder, "_PAUSE_AT_URL", 0.01)
     order = []
 
     def wait():
-        with lock.hold(folder, "sitscube publish", wait=True):
+        with locks.hold(folder, "sitscube publish", wait=True):
             order.append("second")
 
     thread = threading.Thread(target=wait)
-    with lock.hold(folder, "sitscube publish"):
+    with locks.hold(folder, "sitscube publish"):
         thread.start()
         time.sleep(0.1)
         order.append("first")
@@ -125,12 +125,12 @@ def test_who_waits_gets_it_afterwards(folder, monkeypatch):
 
 
 def test_of_many_that_wait_only_one_holds_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "_PAUSE", 0.001)
+    monkeypatch.setattr(locks.folder, "_PAUSE", 0.001)
     inside, most = [], []
 
     def work():
         for _ in range(20):
-            with lock.hold(tmp_path / "year", "sitscube publish", wait=True):
+            with locks.hold(tmp_path / "year", "sitscube publish", wait=True):
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()
@@ -155,7 +155,7 @@ def test_another_process_is_refused_until_it_has_ended(tmp_path, holder):
 def test_the_lock_goes_with_a_killed_process(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert (tmp_path / "year" / lock.NAME).exists()
+    assert (tmp_path / "year" / locks.NAME).exists()
     taken(tmp_path / "year")()
 
 
@@ -172,9 +172,9 @@ def url(tmp_path):
 
 def left_behind(url, **changed):
     """A lease as a process leaves it that was killed."""
-    with lock.hold(url, "sitscube run"):
-        facts = json.loads((url / lock.NAME).read_text())
-    write_text(url / lock.NAME, json.dumps(facts | changed))
+    with locks.hold(url, "sitscube run"):
+        facts = json.loads((url / locks.NAME).read_text())
+    write_text(url / locks.NAME, json.dumps(facts | changed))
 
 
 def test_a_lease_of_another_machine_is_respected_while_it_is_renewed(url, hurried):
@@ -186,7 +186,7 @@ def test_a_lease_of_another_machine_is_respected_while_it_is_renewed(url, hurrie
 def test_a_lease_that_is_not_renewed_is_taken_over(url, hurried):
     left_behind(url, machine="elsewhere", renewed=time.time() - 1)
     taken(url)()
-    assert not (url / lock.NAME).exists()
+    assert not (url / locks.NAME).exists()
 
 
 def test_a_lease_of_a_process_that_is_gone_from_this_machine_is_taken_over_at_once(url, hurried):
@@ -203,37 +203,37 @@ def test_a_process_number_that_was_given_to_another_is_no_holder(url, hurried):
 
 @pytest.mark.parametrize("content", ["", "{", "[1]"])
 def test_a_lease_that_cannot_be_read_is_taken_over(url, hurried, content):
-    write_text(url / lock.NAME, content)
+    write_text(url / locks.NAME, content)
     taken(url)()
 
 
 def test_a_lease_is_renewed_while_it_is_held(url, hurried):
-    with lock.hold(url, "sitscube run"):
+    with locks.hold(url, "sitscube run"):
         time.sleep(0.5)
-        lock.check()
+        locks.check()
         assert in_thread(taken(url))
 
 
 def test_a_run_whose_lease_was_taken_over_stops_and_leaves_it_to_the_other(url, hurried):
-    with lock.hold(url, "sitscube run"):
+    with locks.hold(url, "sitscube run"):
         other = json.dumps({"token": "other", "renewed": time.time()})
-        write_text(url / lock.NAME, other)
+        write_text(url / locks.NAME, other)
         time.sleep(0.1)
         with pytest.raises(UserError, match="no longer held by this run"):
-            lock.check()
-    assert (url / lock.NAME).read_text() == other
+            locks.check()
+    assert (url / locks.NAME).read_text() == other
 
 
 def test_a_run_that_slept_asks_before_it_goes_on(url, hurried, monkeypatch):
     """Its thread has had no turn yet when it awakes."""
     monkeypatch.setattr(lease, "RENEWED_EVERY", 60.0)
-    with lock.hold(url, "sitscube run"):
+    with locks.hold(url, "sitscube run"):
         time.sleep(0.4)
-        lock.check()  # nobody has taken over
+        locks.check()  # nobody has taken over
         time.sleep(0.4)
-        write_text(url / lock.NAME, json.dumps({"token": "other", "renewed": time.time()}))
+        write_text(url / locks.NAME, json.dumps({"token": "other", "renewed": time.time()}))
         with pytest.raises(UserError, match="no longer held by this run"):
-            lock.check()
+            locks.check()
 
 
 def test_of_two_that_take_over_at_once_one_gets_it(url, monkeypatch):
@@ -244,7 +244,7 @@ def test_of_two_that_take_over_at_once_one_gets_it(url, monkeypatch):
     def take():
         begun.wait()
         try:
-            with lock.hold(url, "sitscube run"):
+            with locks.hold(url, "sitscube run"):
                 time.sleep(0.5)
         except UserError as error:
             refused.append(error)
@@ -266,6 +266,6 @@ def test_a_filesystem_that_cannot_create_conditionally_still_has_one_holder(url,
         pipe(self, path, value, **options)
 
     monkeypatch.setattr(type(url.fs), "pipe_file", unconditional)
-    with lock.hold(url, "sitscube run"):
+    with locks.hold(url, "sitscube run"):
         assert len(in_thread(taken(url))) == 1
     taken(url)()

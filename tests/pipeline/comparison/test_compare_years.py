@@ -12,7 +12,7 @@ from pipeline.base.progress import Silent
 from pipeline.cli.commands import main
 from pipeline.comparison import methods as comparison_methods
 from pipeline.comparison.methods import METHODS, choose_methods
-from pipeline.comparison.years import YearContest, load_years
+from pipeline.comparison.years import YearTrial, load_years
 from pipeline.reports.comparison import comparison_section
 from pipeline.runtime.executor import InProcess
 from pipeline.stages.reference import reduce_reference
@@ -105,7 +105,7 @@ def test_a_year_is_judged_on_every_mapped_cell_of_a_certain_season(country, fake
 
 def test_the_sample_is_that_of_the_train_stage_and_filling_is_measured_on_others(country, finished):
     config = small_config(country, finished.out, training__sample_pixels=200, ingest__shard=16, ingest__chunk=8)
-    contest = YearContest(config, 0.1, InProcess(), Silent())
+    contest = YearTrial(config, 0.1, InProcess(), Silent())
     drawn = sample_series(config.cube, 200, config.seed, InProcess(), Silent())
     np.testing.assert_array_equal(contest.series, drawn.series)
     hidden = contest.hidden
@@ -114,7 +114,7 @@ def test_the_sample_is_that_of_the_train_stage_and_filling_is_measured_on_others
     mapped = int((whole(config, "cube", "train_mask") == 1).sum())
     assert len(hidden.truth) == mapped - 200
     assert not any(series.tobytes() in seen for series in hidden.truth)
-    assert YearContest(config, 0.0, InProcess(), Silent()).hidden is None
+    assert YearTrial(config, 0.0, InProcess(), Silent()).hidden is None
 
 
 def test_filling_is_not_measured_where_every_cell_is_trained_on(finished):
@@ -124,7 +124,7 @@ def test_filling_is_not_measured_where_every_cell_is_trained_on(finished):
         def message(self, text):
             self.said.append(text)
 
-    contest = YearContest(finished, 0.1, InProcess(), Listener())
+    contest = YearTrial(finished, 0.1, InProcess(), Listener())
     assert contest.hidden is None
     assert "--sample-pixels" in Listener.said[-1]
 
@@ -134,7 +134,7 @@ def test_what_is_done_again_depends_on_sample_seed_and_share(country, finished, 
 
     def mark(hide=0.1, **changes):
         config = small_config(country, finished.out, ingest__shard=16, ingest__chunk=8, **changes)
-        return YearContest(config, hide, InProcess(), Silent()).mark
+        return YearTrial(config, hide, InProcess(), Silent()).mark
 
     assert mark() == mark()
     assert len({mark(), mark(0.2), mark(seed=1), mark(training__sample_pixels=9), mark(training__target="all")}) == 5
@@ -254,7 +254,7 @@ def test_nothing_compared_is_no_section(country, tmp_path):
 
 def test_a_map_of_elsewhere_is_named(country, finished, tmp_path):
     config = small_config(country, finished.out, ingest__shard=16, ingest__chunk=8, training__sample_pixels=100)
-    contest = YearContest(config, 0.0, InProcess(), Silent())
+    contest = YearTrial(config, 0.0, InProcess(), Silent())
     elsewhere = zarr.open_group(reduce_reference(config, _grid(config), InProcess(), Silent()).outputs[0], mode="r")
     copy = zarr.create_group(tmp_path / "reference.zarr", zarr_format=3)
     copy.create_array("season", data=np.full_like(elsewhere["season"][:], 255))
@@ -262,7 +262,7 @@ def test_a_map_of_elsewhere_is_named(country, finished, tmp_path):
     estimator = METHODS["kmeans-mean"].make(config, 0)
     estimator.fit(contest.series)
     with pytest.raises(UserError, match="another region"):
-        contest.judge(estimator)
+        contest.evaluate(estimator)
 
 
 def _grid(config):

@@ -12,8 +12,7 @@ import zarr
 
 from pipeline.base.errors import UserError
 from pipeline.base.locations import keys_below, to_location
-from pipeline.cube import append as growth
-from pipeline.cube import clusters, layout, stores
+from pipeline.cube import append, clusters, layout, stores
 from pipeline.cube.clusters import STAGE, add_year, map_mark, maps_of, published, years_to_write
 from tests.support.cluster_maps import make_map, numbers, year_config
 from tests.support.faults import Killed, ended_after, full_disk
@@ -63,7 +62,7 @@ def check(path, *years):
             np.testing.assert_array_equal(data[name].sel(year=year), numbers(year, name))
     assert data.attrs["complete"]
     assert list(maps_of(path)) == list(years)
-    assert growth.GROWING not in data.attrs
+    assert append.GROWING not in data.attrs
 
 
 def copied(out, target):

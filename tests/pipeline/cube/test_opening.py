@@ -15,8 +15,7 @@ import rioxarray
 from pipeline import open_clusters, open_year
 from pipeline.base.errors import UserError
 from pipeline.base.locations import to_location
-from pipeline.cube import append as growth
-from pipeline.cube import layout, stores
+from pipeline.cube import append, layout, stores
 from pipeline.cube.clusters import add_year, map_mark
 from tests.support.cluster_maps import make_map, numbers
 from tests.support.written import GRID
@@ -102,17 +101,17 @@ def test_all_years_are_opened(tmp_path, where):
 
 def test_who_opens_in_the_moment_of_growth_waits_and_gets_the_new_year(tmp_path, monkeypatch):
     add(tmp_path, 2018)
-    complete, half = growth.complete, threading.Event()
+    complete, half = append.complete, threading.Event()
 
     def slowly(group):
-        if growth.GROWING in group.attrs:
+        if append.GROWING in group.attrs:
             label = layout.array(group, "label")
             label.resize((2, *GRID.shape))  # as far as a publication is for a moment
             half.set()
             time.sleep(0.3)
         complete(group)
 
-    monkeypatch.setattr(growth, "complete", slowly)
+    monkeypatch.setattr(append, "complete", slowly)
     writer = threading.Thread(target=add, args=(tmp_path, 2019))
     writer.start()
     half.wait(10)
@@ -125,7 +124,7 @@ def test_who_opens_in_the_moment_of_growth_waits_and_gets_the_new_year(tmp_path,
 def test_a_publication_that_was_cut_short_is_told(tmp_path, monkeypatch):
     config = add(tmp_path, 2018)
     monkeypatch.setattr("pipeline.cube.opening._TRIES", 2)
-    stores.open_to_write(config.clusters).update_attributes({growth.GROWING: {"axis": "year"}})
+    stores.open_to_write(config.clusters).update_attributes({append.GROWING: {"axis": "year"}})
     with pytest.raises(UserError, match="run `sitscube publish` again"):
         open_clusters(tmp_path, "small")
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.base.errors import Superseded, UserError
 from pipeline.base.locations import keys_below, to_location
 from pipeline.cube import layout, stores
-from pipeline.cube.replace import recover, swap
+from pipeline.cube.replace import recover, replace_store
 from tests.support.faults import DISK, Killed, ended_after, full_disk
 from tests.support.written import GRID, LAYERS, begin, do_shard
 
@@ -137,7 +137,7 @@ def test_killed_anywhere_in_a_swap_the_old_or_the_new_store_is_there_after_the_n
 
     def work(path):
         beside[path] = copied(new, path.with_name(".a.zarr.new"))
-        swap(beside[path], path)
+        replace_store(beside[path], path)
 
     for path in killed_everywhere(old, place, monkeypatch, work):
         if path not in beside:

@@ -17,7 +17,7 @@ from pipeline.cube import stores
 from pipeline.operations.plan import times as plan_times
 from pipeline.operations.plan.plan import make_plan
 from pipeline.operations.plan.probe import MadeUp, Probed, median_shard, probe_infer, untrained
-from pipeline.operations.plan.states import survey
+from pipeline.operations.plan.states import look_at_stages
 from pipeline.operations.plan.table import duration
 from pipeline.operations.plan.training_probe import Speed, probe_training, training_seconds
 from pipeline.runtime.dask.executor import OnDask
@@ -64,7 +64,7 @@ def scratch(tmp_path, monkeypatch):
 
 
 def made_up(config):
-    found = survey(config, InProcess(), Silent())
+    found = look_at_stages(config, InProcess(), Silent())
     return MadeUp(found.channels, config.year, config.ingest.calendar, found.grid)
 
 

@@ -199,7 +199,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from pipeline.runtime import per_process as held
+from pipeline.runtime import per_process
 from pipeline.cube import layout, stores
 from pipeline.stages import prepare
 
@@ -219,7 +219,7 @@ grid, channels = layout.read_grid(cube), read_channels(cube)
 if stage == "infer":
     arrays = map_layers(("winter", "summer"), channels, config.inference.outputs)
     stores.begin(config.map, "infer", "m", grid, arrays, axes=[layout.time_axis(layout.read_dates(cube))])
-    held.put("model", partial(load_model, config.model), "cpu")
+    per_process.make("model", partial(load_model, config.model), "cpu")
     InferTask(config.cube, config.map, "m", "m", arrays, "model", None)(grid.shards[0])
 else:
     stores.begin_layers(config.cube, "prepare", "m", grid, prepare.layers(channels))

@@ -7,7 +7,7 @@ import pytest
 from pipeline.base.progress import Silent
 from pipeline.cube import stores
 from pipeline.operations.plan.plan import make_plan
-from pipeline.operations.plan.states import survey
+from pipeline.operations.plan.states import look_at_stages
 from pipeline.runtime.executor import InProcess
 from pipeline.stages.infer.stage import infer
 from pipeline.stages.run import run_stage
@@ -17,7 +17,7 @@ STAGES = ("ingest", "prepare", "train", "infer", "evaluate", "publish")
 
 
 def kinds(config):
-    return {name: state.kind for name, state in survey(config, InProcess(), Silent()).states.items()}
+    return {name: state.kind for name, state in look_at_stages(config, InProcess(), Silent()).states.items()}
 
 
 def changed(finished, **overrides):
@@ -58,7 +58,7 @@ def test_a_changed_setting_shows_exactly_the_stages_that_depend_on_it(finished, 
 
 
 def test_other_outputs_are_told_as_more_to_do_in_infer_alone(finished):
-    found = survey(changed(finished, inference__outputs=["label", "confidence"]), InProcess(), Silent())
+    found = look_at_stages(changed(finished, inference__outputs=["label", "confidence"]), InProcess(), Silent())
     assert found.states["infer"].kind == "goes on"
     assert found.states["infer"].to_do == ()
     assert found.states["train"].kind == "done"
@@ -83,7 +83,7 @@ def test_the_plan_names_the_shards_that_the_stage_then_does(finished, config, mo
     monkeypatch.setattr(stores, "write_record", stop_after_three)
     with pytest.raises(KeyboardInterrupt):
         infer(config)
-    state = survey(config, InProcess(), Silent()).states["infer"]
+    state = look_at_stages(config, InProcess(), Silent()).states["infer"]
     n = len(done) + len(state.to_do)
     assert str(state) == f"goes on: 3 of {n} shards done"
     assert set(state.to_do).isdisjoint(done)
@@ -100,7 +100,7 @@ def test_a_new_granule_redoes_the_shards_that_it_touches_and_what_follows(finish
     fewer = config.model_copy(update={"ingest": config.ingest.model_copy(update={"granules": tmp_path / "granules"})})
     assert set(kinds(fewer).values()) == {"done"}  # content counts, not the folder
     next(iter(sorted((tmp_path / "granules").iterdir()))).unlink()
-    found = survey(fewer, InProcess(), Silent())
+    found = look_at_stages(fewer, InProcess(), Silent())
     assert found.states["ingest"].kind in ("again", "goes on")
     assert found.states["ingest"].to_do
     assert found.states["prepare"].after == "ingest"
@@ -118,13 +118,13 @@ def test_before_anything_exists_the_grid_gives_the_shards(config):
 @pytest.mark.slow
 def test_every_mix_of_finished_stages_is_told(config):
     for name in STAGES:
-        found = survey(config, InProcess(), Silent())
+        found = look_at_stages(config, InProcess(), Silent())
         assert found.states[name].kind == "to do"
         assert [state.kind for state in found.states.values() if state.kind == "after"] == ["after"] * (
             len(STAGES) - 1 - STAGES.index(name)
         )
         run_stage(name, config, InProcess(), Silent())
-        assert survey(config, InProcess(), Silent()).states[name].kind == "done"
+        assert look_at_stages(config, InProcess(), Silent()).states[name].kind == "done"
 
 
 def test_an_output_at_a_url_is_planned_like_one_on_a_disk(country):

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
+from pipeline.base import locks
 from pipeline.base.errors import UserError
 from pipeline.base.locations import to_location
-from pipeline.base.locks import folder as lock
 from pipeline.cli.commands import app
 from pipeline.cube import stores
-from pipeline.operations.status import look
+from pipeline.operations.status import inspect_outputs
 from pipeline.stages.infer.stage import infer
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -52,10 +52,10 @@ def test_a_finished_year_is_ok_and_its_age_is_told(out):
 
 
 def test_a_product_that_is_too_old_is_critical(out):
-    found = look(out, published(out) + 3 * DAY, max_age=2 * DAY, max_silence=HOUR)
+    found = inspect_outputs(out, published(out) + 3 * DAY, max_age=2 * DAY, max_silence=HOUR)
     assert (found.level, found.age_days) == ("CRITICAL", 3.0)
-    assert look(out, published(out) + 3 * DAY, max_age=4 * DAY, max_silence=HOUR).level == "OK"
-    assert look(out, published(out) + 3000 * DAY, max_age=None, max_silence=HOUR).level == "OK"
+    assert inspect_outputs(out, published(out) + 3 * DAY, max_age=4 * DAY, max_silence=HOUR).level == "OK"
+    assert inspect_outputs(out, published(out) + 3000 * DAY, max_age=None, max_silence=HOUR).level == "OK"
 
 
 def test_programs_are_told_in_json(out):
@@ -93,8 +93,8 @@ def test_shards_that_failed_are_critical(out):
 
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from pipeline.base.locks import folder as lock\n"
-    "with lock.hold(Path(sys.argv[1]), 'sitscube run --year 2018'):\n"
+    "import sys, time; from pathlib import Path; from pipeline.base import locks\n"
+    "with locks.hold(Path(sys.argv[1]), 'sitscube run --year 2018'):\n"
     "    print('held', flush=True); time.sleep(60)\n"
 )
 
@@ -108,28 +108,28 @@ def test_a_run_at_work_is_told_with_its_holder_and_one_that_was_killed_is_not(ou
         code, said = status(out)
         assert code == 0
         assert f"running: sitscube run --year 2018 (process {process.pid} on " in said
-        (silent,) = look(out, datetime.now(UTC) + 2 * HOUR, max_age=None, max_silence=HOUR).years
+        (silent,) = inspect_outputs(out, datetime.now(UTC) + 2 * HOUR, max_age=None, max_silence=HOUR).years
         assert (silent.state, silent.level) == ("silent", "WARNING")
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    assert (year / lock.NAME).exists()
+    assert (year / locks.NAME).exists()
     assert status(out)[1].splitlines()[1].startswith("small 2018  finished")
 
 
 def test_every_step_of_a_run_is_a_sign_of_life(tmp_path):
-    with lock.hold(tmp_path, "a run"):
-        os.utime(tmp_path / lock.NAME, (0, 0))
-        lock.check()
-        assert time.time() - (tmp_path / lock.NAME).stat().st_mtime < 60
+    with locks.hold(tmp_path, "a run"):
+        os.utime(tmp_path / locks.NAME, (0, 0))
+        locks.check()
+        assert time.time() - (tmp_path / locks.NAME).stat().st_mtime < 60
 
 
 def test_looking_disturbs_no_run_that_begins(out):
-    with lock.hold(out / "small" / "2018", "a run"):
+    with locks.hold(out / "small" / "2018", "a run"):
         assert status(out)[0] == 0
         with pytest.raises(UserError, match="a run"):
-            lock._take(out / "small" / "2018", "another", wait=False)
+            locks.folder._take(out / "small" / "2018", "another", wait=False)
 
 
 def test_outputs_at_a_url_are_looked_at_too(finished):
@@ -140,18 +140,18 @@ def test_outputs_at_a_url_are_looked_at_too(finished):
             target = year / path.relative_to(finished.year_folder).as_posix()
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    (found,) = look(place, datetime.now(UTC), max_age=DAY, max_silence=HOUR).years
+    (found,) = inspect_outputs(place, datetime.now(UTC), max_age=DAY, max_silence=HOUR).years
     assert (found.region, found.year, found.state) == ("small", 2018, "finished")
-    with lock.hold(year, "a run"):
-        (held,) = look(place, datetime.now(UTC), max_age=DAY, max_silence=HOUR).years
+    with locks.hold(year, "a run"):
+        (held,) = inspect_outputs(place, datetime.now(UTC), max_age=DAY, max_silence=HOUR).years
     assert held.state == "running"
     assert stores.find(year / "map.zarr") is not None
 
 
 def test_one_region_is_looked_at_alone_where_it_is_named(out):
     shutil.copytree(out / "small", out / "other")
-    assert len(look(out, datetime.now(UTC), max_age=DAY, max_silence=HOUR).years) == 2
-    (alone,) = look(out, datetime.now(UTC), max_age=DAY, max_silence=HOUR, region="other").years
+    assert len(inspect_outputs(out, datetime.now(UTC), max_age=DAY, max_silence=HOUR).years) == 2
+    (alone,) = inspect_outputs(out, datetime.now(UTC), max_age=DAY, max_silence=HOUR, region="other").years
     assert alone.region == "other"
     assert status(out, "--region", "nowhere")[0] == 3
 

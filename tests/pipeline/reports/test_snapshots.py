@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.base.errors import UserError
 from pipeline.cube import layout, stores
-from pipeline.reports.snapshots import SAMPLE, Unwatched, Watched, read_cells, read_watched
+from pipeline.reports.snapshots import SAMPLE, NoSnapshots, Snapshots, read_cells, read_watched
 from tests.support.snapshot_examples import make_snapshots
 
 
@@ -29,7 +29,7 @@ def test_labels_seasons_and_observations_are_those_of_the_watched_cells(finished
     np.savez(tmp_path / SAMPLE, row=cells[0], column=cells[1])
     snapshots = make_snapshots(n_watched=6, n_curves=4, n_dates=46)
     watched = look_up(finished, tmp_path, snapshots)
-    assert isinstance(watched, Watched)
+    assert isinstance(watched, Snapshots)
     label, season, fpar = (
         layout.array(stores.open_to_read(path), name)[:]
         for path, name in ((finished.map, "label"), (finished.reference_grid, "season"), (finished.cube, "fpar"))
@@ -52,18 +52,18 @@ def test_labels_seasons_and_observations_are_those_of_the_watched_cells(finished
 def test_without_a_reference_there_are_no_seasons(finished, cells, tmp_path):
     np.savez(tmp_path / SAMPLE, row=cells[0], column=cells[1])
     watched = look_up(finished, tmp_path, make_snapshots(n_dates=46), with_reference=False)
-    assert isinstance(watched, Watched)
+    assert isinstance(watched, Snapshots)
     assert watched.seasons is None
 
 
 def test_a_model_without_snapshots_says_so(finished, cells, tmp_path):
     np.savez(tmp_path / SAMPLE, row=cells[0], column=cells[1])
-    assert look_up(finished, tmp_path, None) == Unwatched("the model was trained without keeping snapshots")
+    assert look_up(finished, tmp_path, None) == NoSnapshots("the model was trained without keeping snapshots")
 
 
 def test_a_model_without_the_cells_of_its_sample_says_so(finished, tmp_path):
     found = look_up(finished, tmp_path, make_snapshots(n_dates=46))
-    assert isinstance(found, Unwatched)
+    assert isinstance(found, NoSnapshots)
     assert "sample.npz" in found.reason
 
 
@@ -79,7 +79,7 @@ def test_snapshots_of_another_cube_are_not_shown(finished, cells, tmp_path, what
         row, column = np.where(np.arange(12) == 4, empty[:, None], np.stack(cells))
     np.savez(tmp_path / SAMPLE, row=row, column=column)
     found = look_up(finished, tmp_path, make_snapshots(n_dates=45 if what == "other dates" else 46))
-    assert isinstance(found, Unwatched)
+    assert isinstance(found, NoSnapshots)
     assert "another cube" in found.reason
 
 

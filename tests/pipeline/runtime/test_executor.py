@@ -9,7 +9,7 @@ from pipeline.base import accounting
 from pipeline.base.errors import ShardsFailed, Superseded, UserError
 from pipeline.base.progress import Silent
 from pipeline.grid.grid import Shard
-from pipeline.runtime import per_process as held
+from pipeline.runtime import per_process
 from pipeline.runtime.dask import window
 from pipeline.runtime.dask.cluster import open_executor
 from pipeline.runtime.dask.executor import OnDask
@@ -143,19 +143,19 @@ def make_model(device: str) -> str:
 
 def test_what_tasks_hold_is_made_once_a_process_and_dropped_at_the_end(executor):
     MADE.clear()
-    with executor.hold("model", make_model):
-        found = {outcome.result for outcome in executor.run(lambda _: held.get("model"), SHARDS, name="use")}
+    with executor.on_every_worker("model", make_model):
+        found = {outcome.result for outcome in executor.run(lambda _: per_process.get("model"), SHARDS, name="use")}
     assert len(MADE) == 1
     assert found == {f"a model on {MADE[0]}"}
     with pytest.raises(KeyError):
-        held.get("model")
+        per_process.get("model")
 
 
 def test_what_cannot_be_made_is_said_before_any_task(executor):
     def make(device: str) -> None:
         raise UserError("the model is damaged")
 
-    with pytest.raises(UserError, match="the model is damaged"), executor.hold("model", make):
+    with pytest.raises(UserError, match="the model is damaged"), executor.on_every_worker("model", make):
         pytest.fail("the block is not entered")
 
 

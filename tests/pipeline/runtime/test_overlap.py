@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from pipeline.runtime.overlap import in_turn
+from pipeline.runtime.overlap import stages_in_turn
 
 
 def run_tasks(n: int, seconds: dict[str, float]) -> list[tuple[float, str, int, int]]:
@@ -16,7 +16,7 @@ def run_tasks(n: int, seconds: dict[str, float]) -> list[tuple[float, str, int, 
         events.append((time.monotonic(), name, task, -1))
 
     def task(number: int) -> None:
-        with in_turn(overlap=True) as turn_to_write:
+        with stages_in_turn(overlap=True) as turn_to_write:
             phase("compute", number)
             turn_to_write()
             phase("write", number)
@@ -48,7 +48,7 @@ def test_one_computes_while_one_writes_and_never_two_of_a_kind(seconds):
 
 def test_an_error_gives_the_turn_back_in_either_phase():
     def fail(*, after_turn: bool) -> None:
-        with in_turn(overlap=True) as turn_to_write:
+        with stages_in_turn(overlap=True) as turn_to_write:
             if after_turn:
                 turn_to_write()
             raise OSError("no space left")

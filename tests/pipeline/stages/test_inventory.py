@@ -22,7 +22,7 @@ from pipeline.runtime.executor import InProcess
 from pipeline.runtime.stage import StageResult
 from pipeline.sources.raster.rasters import Rasters
 from pipeline.sources.raster.settings import Raster
-from pipeline.stages.ingest.inventory import set_aside, take_stock
+from pipeline.stages.ingest.inventory import take_inventory, without_unreadable
 from pipeline.stages.ingest.stage import ingest
 from pipeline.stages.run import run
 from tests.support.granule_dialects import restore, set_attributes
@@ -366,21 +366,21 @@ def make_rasters(tmp_path: Path, days: list[str]) -> Rasters:
 
 def test_inputs_are_dates_and_contents_in_an_order_of_their_own(tmp_path):
     source = make_rasters(tmp_path, ["2018001", "2018009", "2018017"])
-    stock = take_stock(source, tmp_path, box(0, 35, 20, 50), {}, InProcess(), Silent())
-    inputs = stock.inputs(stock.scenes)
+    inventory = take_inventory(source, tmp_path, box(0, 35, 20, 50), {}, InProcess(), Silent())
+    inputs = inventory.inputs(inventory.scenes)
     assert [day for day, _ in inputs] == ["2018-01-01", "2018-01-09", "2018-01-17"]
-    assert stock.inputs(stock.scenes[::-1]) == inputs
+    assert inventory.inputs(inventory.scenes[::-1]) == inputs
     assert len({digest for _, digest in inputs}) == 3
-    assert inputs[:1] == stock.inputs(stock.scenes[:1])
+    assert inputs[:1] == inventory.inputs(inventory.scenes[:1])
 
 
 def test_stock_without_unreadable_files_is_the_stock_of_the_folder_without_them(tmp_path):
     source, outline = make_rasters(tmp_path, ["2018001", "2018009", "2018017"]), box(0, 35, 20, 50)
-    stock = take_stock(source, tmp_path, outline, {}, InProcess(), Silent())
+    inventory = take_inventory(source, tmp_path, outline, {}, InProcess(), Silent())
     path = tmp_path / "f_2018009.tif"
-    less = set_aside(stock, source, tmp_path, outline, {path: "f_2018009.tif: spoilt"})
+    less = without_unreadable(inventory, source, tmp_path, outline, {path: "f_2018009.tif: spoilt"})
     path.unlink()
-    expected = take_stock(source, tmp_path, outline, {}, InProcess(), Silent())
+    expected = take_inventory(source, tmp_path, outline, {}, InProcess(), Silent())
     assert less == replace(expected, bad={"f_2018009.tif": "f_2018009.tif: spoilt"})
     assert expected.n_expected == 46
     assert len(expected.missing) == 44
@@ -395,9 +395,9 @@ def test_bad_files_in_folders_below_are_named_by_their_place(tmp_path):
     bad.write_bytes(bad.read_bytes()[:200])
     channels = ({"name": "fpar", "valid_range": (0, 100)},)
     source = Rasters(Raster(folder=tmp_path, files=("{place}/f_%Y%j.tif",), channels=channels), 2018, "eight-day")
-    stock = take_stock(source, tmp_path, box(0, 35, 20, 50), {}, InProcess(), Silent())
-    assert list(stock.bad) == ["b/f_2018001.tif"]
-    assert [scene.place for scene in stock.scenes] == ["a"]
+    inventory = take_inventory(source, tmp_path, box(0, 35, 20, 50), {}, InProcess(), Silent())
+    assert list(inventory.bad) == ["b/f_2018001.tif"]
+    assert [scene.place for scene in inventory.scenes] == ["a"]
 
 
 def test_granules_of_tiles_that_the_region_does_not_touch_are_not_even_opened(config):

@@ -10,8 +10,8 @@ from pipeline.base.errors import UserError
 from pipeline.base.progress import Silent
 from pipeline.cube import layout, stores
 from pipeline.cube.clusters import maps_of
-from pipeline.operations.plan.states import survey
-from pipeline.operations.refresh import has_own_model, refreshed
+from pipeline.operations.plan.states import look_at_stages
+from pipeline.operations.refresh import has_own_model, running_year_config
 from pipeline.runtime.executor import InProcess
 from pipeline.stages.infer.stage import infer
 from pipeline.stages.ingest.stage import ingest
@@ -145,17 +145,17 @@ def test_a_year_without_a_model_to_lend_is_named(early):
 def test_refreshing_takes_the_running_year_and_the_latest_model_before_it(early, finished):
     section = early.inference.model_copy(update={"model_year": None})
     given = early.model_copy(update={"inference": section})
-    found = refreshed(given, JUNE)
+    found = running_year_config(given, JUNE)
     assert (found.year, found.inference.model_year, found.ingest.as_of) == (2018, 2017, JUNE)
-    assert refreshed(given, date(2019, 1, 9)).year == 2018
-    assert refreshed(given, JUNE, year=2020, model_year=2019).inference.model_year == 2019
+    assert running_year_config(given, date(2019, 1, 9)).year == 2018
+    assert running_year_config(given, JUNE, year=2020, model_year=2019).inference.model_year == 2019
     with pytest.raises(UserError, match="no year before 2017 has a trained model"):
-        refreshed(given, JUNE, year=2017)
+        running_year_config(given, JUNE, year=2017)
     assert not has_own_model(found)
     assert has_own_model(finished)
 
 
 def test_a_plan_of_a_running_year_has_no_training_and_knows_what_is_done(early):
     do(early)
-    found = survey(early, InProcess(), Silent())
+    found = look_at_stages(early, InProcess(), Silent())
     assert {stage: state.kind for stage, state in found.states.items()} == dict.fromkeys(planned(early), "done")

@@ -13,9 +13,9 @@ import requests
 import s3fs
 import xarray as xr
 
+from pipeline.base import locks
 from pipeline.base.errors import UserError
 from pipeline.base.locations import check_reachable, keys_below, to_location
-from pipeline.base.locks import folder as lock
 from pipeline.base.progress import Silent
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
@@ -63,7 +63,7 @@ def check_whole_run(config: Config, finished: Config) -> None:
     assert (config.report / "map.png").read_bytes().startswith(b"\x89PNG")
     assert "overall accuracy" in (config.report / "index.html").read_text().lower()
     assert json.loads((config.year_folder / "run.json").read_text())["configuration"]["out"] == str(config.out)
-    assert not (config.year_folder / lock.NAME).exists()
+    assert not (config.year_folder / locks.NAME).exists()
     assert not state_folder(config).exists()
 
 
@@ -200,11 +200,11 @@ def test_what_another_process_writes_to_s3_is_seen_at_once(s3):
 
 HOLDS = """
 import sys, time
-from pipeline.base.locks import folder as lock
+from pipeline.base import locks
 
 from pipeline.base.locations import to_location
 
-with lock.hold(to_location(sys.argv[1]), "sitscube run"):
+with locks.hold(to_location(sys.argv[1]), "sitscube run"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -220,19 +220,19 @@ def test_a_second_run_on_s3_is_refused_until_the_first_is_killed(s3):
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     try:
-        with pytest.raises(UserError, match=f"process {process.pid} on"), lock.hold(folder, "sitscube run"):
+        with pytest.raises(UserError, match=f"process {process.pid} on"), locks.hold(folder, "sitscube run"):
             pass
     finally:
         process.kill()
         process.wait()
         process.stdin.close()
         process.stdout.close()
-    assert (folder / lock.NAME).exists()
+    assert (folder / locks.NAME).exists()
     started = time.monotonic()
-    with lock.hold(folder, "sitscube run"):
+    with locks.hold(folder, "sitscube run"):
         pass
     assert time.monotonic() - started < 10
-    assert not (folder / lock.NAME).exists()
+    assert not (folder / locks.NAME).exists()
 
 
 @pytest.mark.slow

@@ -1,0 +1,12 @@
+"""What the machine under this process has: memory and GPUs."""
+
+from distributed.system import memory_limit
+
+__all__ = ("gpus", "memory_limit")
+
+
+def gpus() -> int:
+    """Return the number of GPUs that torch can use on this machine."""
+    import torch
+
+    return torch.cuda.device_count()
