@@ -2,17 +2,18 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, NewType
 
 from pipeline.base.locations import Location
 
+Fingerprint = NewType("Fingerprint", str)
 _BLOCK = 1 << 20
 
 
-def fingerprint(*parts: Any) -> str:
-    """A short digest of JSON-able values; equal values give equal digests on every machine."""
+def fingerprint_of(*parts: Any) -> Fingerprint:
+    """Return a short digest of JSON-able values; equal values give equal digests on every machine."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return Fingerprint(hashlib.sha256(canonical.encode()).hexdigest()[:16])
 
 
 def _plain(value: Any) -> Any:

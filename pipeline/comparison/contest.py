@@ -17,7 +17,7 @@ from model.training import state as training_state
 from pipeline.accuracy.confusion import Confusion
 from pipeline.base.errors import UserError
 from pipeline.base.files import write_file
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import fingerprint_of
 from pipeline.base.progress import Reporter
 from pipeline.comparison.imputation import Hidden, measure
 from pipeline.comparison.methods import Estimator, Method
@@ -121,7 +121,7 @@ def _mark(contest: Trial, method: Method, seed: int) -> str:
     parameters = method.make(contest.config, seed).get_params()
     parameters = {name: value for name, value in parameters.items() if name not in ("device", "random_state")}
     arithmetic = training_state.FORMAT_VERSION  # raised when the same parameters train to something else
-    return fingerprint(VERSION, arithmetic, contest.mark, method.key, parameters, seed)
+    return fingerprint_of(VERSION, arithmetic, contest.mark, method.key, parameters, seed)
 
 
 def _attempt(contest: Trial, method: Method, seed: int, reporter: Reporter) -> Row:
@@ -175,7 +175,7 @@ def _plain_fillings(contest: Trial, ledger: RunLog) -> list[Row]:
     """How well the plain fillings fill the same hidden observations."""
     rows = []
     for filling, fill in FILLERS.items():
-        mark = fingerprint(VERSION, contest.mark, "filling", filling)
+        mark = fingerprint_of(VERSION, contest.mark, "filling", filling)
         row = ledger.get(mark)
         if row is None:
             hidden = contest.hidden

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.accuracy.confusion import Confusion
 from pipeline.base.errors import UserError
-from pipeline.base.fingerprint import content_digest, fingerprint
+from pipeline.base.fingerprint import content_digest, fingerprint_of
 from pipeline.base.progress import Reporter
 from pipeline.comparison.contest import Trial, fit
 from pipeline.comparison.imputation import Hidden
@@ -141,7 +141,7 @@ class DataTrial(Trial):
         self.facts = {"left_out": self._data.left_out}
         self.classes = self._data.names
         self.channels = tuple(f"channel {c}" for c in range(self._data.series.shape[2]))
-        self.mark = fingerprint("data", content_digest(path), n_clusters, hide, config.seed)
+        self.mark = fingerprint_of("data", content_digest(path), n_clusters, hide, config.seed)
 
     @property
     def series(self) -> np.ndarray:

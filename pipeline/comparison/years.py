@@ -10,7 +10,7 @@ import torch
 
 from pipeline.accuracy.confusion import Confusion
 from pipeline.base.errors import UserError
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import fingerprint_of
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter
 from pipeline.comparison.contest import Trial
@@ -26,6 +26,7 @@ from pipeline.grid.grid import Shard
 from pipeline.references.legend import UNUSED
 from pipeline.runtime.executor import Executor
 from pipeline.runtime.stage import run_shards
+from pipeline.stages.context import Run
 from pipeline.stages.evaluate import reduced_reference
 from pipeline.stages.memory import check_sample
 from pipeline.stages.run import planned, run_stage
@@ -77,7 +78,7 @@ class YearTrial(Trial):
             if stage in NEEDED:
                 run_stage(stage, config, executor, reporter)
         self.config, self._hide, self._executor, self._reporter = config, hide, executor, reporter
-        self._reference = reduced_reference(config, executor, reporter)
+        self._reference = reduced_reference(Run(config, executor, reporter))
         cube = stores.require(config.cube, "prepare", "prepare")
         n_series = min(sum(count_cells(cube, "train_mask").values()), config.training.sample_pixels)
         check_sample(config, n_series, layout.array(cube, "time").shape[0], len(read_channels(cube)))
@@ -88,7 +89,9 @@ class YearTrial(Trial):
         if config.training.target == "all":
             self.population = partial(series_by_shard, config.cube)
         marks = stores.stage_fingerprint(cube, "prepare"), stores.stage_fingerprint_at(self._reference, "reference")
-        self.mark = fingerprint("year", marks, config.training.sample_pixels, config.seed, config.training.target, hide)
+        self.mark = fingerprint_of(
+            "year", marks, config.training.sample_pixels, config.seed, config.training.target, hide
+        )
 
     @cached_property
     def _sample(self) -> Sample:

@@ -14,26 +14,27 @@ import zarr
 
 from pipeline.base import locks
 from pipeline.base.errors import UserError
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import Fingerprint, fingerprint_of
 from pipeline.base.locations import Location
 from pipeline.base.outputs import Outputs
+from pipeline.base.stage_names import Stage
 from pipeline.cube import append, layout, stores
 from pipeline.cube.map_layers import CONFIDENCE, CONFIDENCE_ABOUT, LABEL
 from pipeline.cube.replace import recover, replace_store
 from pipeline.cube.shards import sweep_partials
 
-STAGE: Final = "publish"
+STAGE: Final = Stage.PUBLISH
 YEAR: Final = "year"
 _LAYERS: Final = (LABEL, CONFIDENCE)
 
 
-def published(outputs: Outputs) -> dict[int, str]:
+def published(outputs: Outputs) -> dict[int, Fingerprint]:
     """The years in the cluster cube, each with the fingerprint of the map that it came from."""
     with hold(outputs):
         return _published(outputs)
 
 
-def add_year(outputs: Outputs, mark: str) -> None:
+def add_year(outputs: Outputs, fingerprint: Fingerprint) -> None:
     """Put the year's map into the cluster cube, unless it is there.
 
     Runs of several years may want to at the same time: one waits for the other. Labels may have other names in other
@@ -45,16 +46,16 @@ def add_year(outputs: Outputs, mark: str) -> None:
     """
     with hold(outputs):
         maps = _published(outputs)
-        if maps.get(outputs.year) == mark:
+        if maps.get(outputs.year) == fingerprint:
             return
-        source = stores.require(outputs.map, "infer", "infer")
+        source = stores.require(outputs.map, Stage.INFER, "infer")
         old = stores.find(outputs.clusters)
         _check_grid(outputs, source, old)
         try:
             if old is not None and _joins_last(old, outputs.year):
-                _append(outputs, mark, source, maps)
+                _append(outputs, fingerprint, source, maps)
             else:
-                _make_anew(outputs, mark, source, old, maps)
+                _make_anew(outputs, fingerprint, source, old, maps)
         except OSError as error:
             raise UserError(
                 f"cannot write {outputs.clusters}: {error.strerror or error}. Free space or choose another --out."
@@ -74,19 +75,19 @@ def years_to_write(path: Location, year: int) -> int:
     return len(set(maps_of(path)) | {year})
 
 
-def maps_of(path: Location) -> dict[int, str]:
+def maps_of(path: Location) -> dict[int, Fingerprint]:
     """The years in a cluster cube, as `published` gives them, for those who only look."""
     group = stores.find(path)
     return _maps(group) if group is not None else {}
 
 
-def map_mark(source: zarr.Group) -> str:
-    """Fingerprint of what a map gives the cluster cube: its own, and whether it holds a confidence."""
-    mark = str(stores.stage_fingerprint(source, "infer"))
-    return mark if CONFIDENCE in stores.layer_names(source) else fingerprint(mark, LABEL)
+def map_fingerprint(source: zarr.Group) -> Fingerprint:
+    """Return the fingerprint of what a map adds to the cluster cube: its own, and whether there is a confidence."""
+    of_map = Fingerprint(str(stores.stage_fingerprint(source, Stage.INFER)))
+    return of_map if CONFIDENCE in stores.layer_names(source) else fingerprint_of(of_map, LABEL)
 
 
-def _published(outputs: Outputs) -> dict[int, str]:
+def _published(outputs: Outputs) -> dict[int, Fingerprint]:
     recover(_beside(outputs), outputs.clusters)
     if stores.find(outputs.clusters) is not None:
         sweep_partials(outputs.clusters)
@@ -94,7 +95,7 @@ def _published(outputs: Outputs) -> dict[int, str]:
     return maps_of(outputs.clusters)
 
 
-def _maps(group: zarr.Group) -> dict[int, str]:
+def _maps(group: zarr.Group) -> dict[int, Fingerprint]:
     return {int(year): mark for year, mark in layout.attributes(group)["maps"].items()}
 
 
@@ -116,26 +117,28 @@ def _check_grid(outputs: Outputs, source: zarr.Group, old: zarr.Group | None) ->
         )
 
 
-def _append(outputs: Outputs, mark: str, source: zarr.Group, maps: dict[int, str]) -> None:
+def _append(outputs: Outputs, fingerprint: Fingerprint, source: zarr.Group, maps: dict[int, Fingerprint]) -> None:
     group = stores.open_to_write(outputs.clusters)
-    about = _about(outputs, source, group, maps | {outputs.year: mark})
-    stages = {STAGE: {"fingerprint": mark, "complete": True, "method": None}}
+    about = _about(outputs, source, group, maps | {outputs.year: fingerprint})
+    stages = {STAGE: {"fingerprint": fingerprint, "complete": True, "method": None}}
     append.append(
         group, YEAR, outputs.year, layout.read_grid(source),
         {LABEL: _flags(about["label_names"]), CONFIDENCE: {}},
         lambda name, window: _map(source, name, window),
         first={key: value for key, value in about.items() if key != "maps"},
-        last={"maps": about["maps"], "stages": stages, "fingerprint": mark},
+        last={"maps": about["maps"], "stages": stages, "fingerprint": fingerprint},
     )  # fmt: skip
 
 
-def _make_anew(outputs: Outputs, mark: str, source: zarr.Group, old: zarr.Group | None, maps: dict[int, str]) -> None:
+def _make_anew(
+    outputs: Outputs, fingerprint: Fingerprint, source: zarr.Group, old: zarr.Group | None, maps: dict[int, Fingerprint]
+) -> None:
     grid, beside = layout.read_grid(source), _beside(outputs)
-    about = _about(outputs, source, old, maps | {outputs.year: mark})
+    about = _about(outputs, source, old, maps | {outputs.year: fingerprint})
     years = sorted({*maps, outputs.year})
     axis = layout.Axis(YEAR, np.array(years, np.int32), {"long_name": "year of the observations"}, grows=True)
     layers = _layers(source, about["label_names"])
-    group = stores.create(beside, STAGE, mark, grid, layers, axes=[axis], about=about)
+    group = stores.create(beside, STAGE, fingerprint, grid, layers, axes=[axis], about=about)
     for index, year in enumerate(years):
         for name in _LAYERS:
             target = layout.array(group, name).with_config({"write_empty_chunks": True})
@@ -143,7 +146,7 @@ def _make_anew(outputs: Outputs, mark: str, source: zarr.Group, old: zarr.Group 
                 window = grid.window(shard)
                 of_year = _map(source, name, window) if year == outputs.year else _year(old, name, year, window)
                 target[(index, *window)] = of_year
-    stores.finish(group, STAGE, mark)
+    stores.finish(group, STAGE, fingerprint)
     replace_store(beside, outputs.clusters)
 
 
@@ -169,7 +172,9 @@ def _map(source: zarr.Group, name: str, window: tuple[slice, slice]) -> np.ndarr
     return np.full((rows.stop - rows.start, columns.stop - columns.start), layout.MISSING, np.uint8)
 
 
-def _about(outputs: Outputs, source: zarr.Group, old: zarr.Group | None, maps: dict[int, str]) -> dict[str, Any]:
+def _about(
+    outputs: Outputs, source: zarr.Group, old: zarr.Group | None, maps: dict[int, Fingerprint]
+) -> dict[str, Any]:
     known = layout.attributes(old) if old is not None else {}
     names: dict[str, str] = {}
     if old is not None:

@@ -5,12 +5,14 @@ from typing import Any
 import zarr
 
 from pipeline.base.errors import UserError
+from pipeline.base.fingerprint import Fingerprint
 from pipeline.base.locations import Location, is_empty
+from pipeline.base.stage_names import Stage
 from pipeline.cube.layout import SOFTWARE, attributes
 from pipeline.cube.zarr_access import open_group
 
 
-def is_finished(group: zarr.Group | None, stage: str, fingerprint: str) -> bool:
+def is_finished(group: zarr.Group | None, stage: Stage, fingerprint: Fingerprint) -> bool:
     """Whether a stage has been brought to its end with this fingerprint."""
     if group is None:
         return False
@@ -18,19 +20,19 @@ def is_finished(group: zarr.Group | None, stage: str, fingerprint: str) -> bool:
     return bool(record.get("complete")) and record.get("fingerprint") == fingerprint
 
 
-def stage_fingerprint(group: zarr.Group, stage: str) -> str | None:
-    """With what fingerprint a stage was last begun, or None."""
+def stage_fingerprint(group: zarr.Group, stage: Stage) -> Fingerprint | None:
+    """Return the fingerprint with which a stage was last begun, or None."""
     return stages_of(group).get(stage, {}).get("fingerprint") or None
 
 
-def stage_fingerprint_at(path: Location, stage: str) -> str | None:
-    """The same, of the store at `path`."""
+def stage_fingerprint_at(path: Location, stage: Stage) -> Fingerprint | None:
+    """Return the same of the store at `path`."""
     group = find(path)
     return None if group is None else stage_fingerprint(group, stage)
 
 
-def stage_method(group: zarr.Group, stage: str) -> str | None:
-    """Fingerprint of a stage without its inputs, or None where it has none."""
+def stage_method(group: zarr.Group, stage: Stage) -> Fingerprint | None:
+    """Return the fingerprint of a stage without its inputs, or None where it has none."""
     return stages_of(group).get(stage, {}).get("method") or None
 
 
@@ -41,11 +43,11 @@ def stages_of(group: zarr.Group) -> dict[str, dict[str, Any]]:
 
 def record_stage(
     group: zarr.Group,
-    stage: str,
-    fingerprint: str,
+    stage: Stage,
+    fingerprint: Fingerprint,
     *,
     complete: bool,
-    method: str | None = None,
+    method: Fingerprint | None = None,
     facts: dict[str, Any] | None = None,
 ) -> None:
     """Say how far a stage is, in one write; the store is complete when all its stages are.
@@ -84,7 +86,7 @@ def find(path: Location) -> zarr.Group | None:
     return group
 
 
-def require(path: Location, stage: str, command: str) -> zarr.Group:
+def require(path: Location, stage: Stage, command: str) -> zarr.Group:
     """The store at `path`, which a stage must have finished.
 
     Raises:

@@ -10,14 +10,15 @@ import zarr
 
 from pipeline.base.errors import UserError
 from pipeline.base.files import remove_file, write_text
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import Fingerprint, fingerprint_of
 from pipeline.base.locations import Location, keys_below, read_many
+from pipeline.base.stage_names import Stage
 from pipeline.cube.layout import array
 from pipeline.cube.zarr_access import location_of, open_group
 from pipeline.grid.grid import Grid, Shard
 
 RECORDS: Final = "records"  # group of the shards' records; readers of the arrays never meet it
-_MARK: Final = "mark"
+_FINGERPRINT: Final = "mark"  # key of a record
 
 
 def write_shard(group: zarr.Group, name: str, grid: Grid, shard: Shard, data: np.ndarray) -> None:
@@ -57,7 +58,7 @@ def read_window(group: zarr.Group, name: str, window: tuple[slice, slice]) -> np
         ) from None
 
 
-def write_record(group: zarr.Group, stage: str, shard: Shard, record: dict[str, Any]) -> None:
+def write_record(group: zarr.Group, stage: Stage, shard: Shard, record: dict[str, Any]) -> None:
     """Keep what a stage has to say of one shard it has written: the shard's last write.
 
     Args:
@@ -69,12 +70,12 @@ def write_record(group: zarr.Group, stage: str, shard: Shard, record: dict[str, 
     write_text(location_of(group) / RECORDS / stage / _key(shard), json.dumps(record, sort_keys=True) + "\n")
 
 
-def discard_record(group: zarr.Group, stage: str, shard: Shard) -> None:
+def discard_record(group: zarr.Group, stage: Stage, shard: Shard) -> None:
     """Drop a shard's record before the shard is written anew: a kill in between must not leave the old one standing."""
     remove_file(location_of(group) / RECORDS / stage / _key(shard))
 
 
-def read_records(path: Location, stage: str, shards: Sequence[Shard]) -> dict[Shard, dict[str, Any]]:
+def read_records(path: Location, stage: Stage, shards: Sequence[Shard]) -> dict[Shard, dict[str, Any]]:
     """The records of those shards that have one that can be read."""
     keys = {_key(shard): shard for shard in shards}
     found = {}
@@ -88,10 +89,10 @@ def read_records(path: Location, stage: str, shards: Sequence[Shard]) -> dict[Sh
     return found
 
 
-def marks_after(
-    path: Location, stage: str, otherwise: str | None, method: str, shards: Sequence[Shard]
-) -> dict[Shard, str]:
-    """Fingerprints of what a method makes of single shards: of it, and of what an earlier stage made that shard from.
+def fingerprints_after(
+    path: Location, stage: Stage, otherwise: Fingerprint | None, method: Fingerprint, shards: Sequence[Shard]
+) -> dict[Shard, Fingerprint]:
+    """Return fingerprints of single shards: of a method, and of what an earlier stage has made that shard from.
 
     A shard whose content has stayed is then known not to need the method again, though others have changed.
 
@@ -103,18 +104,22 @@ def marks_after(
         shards: which ones.
     """
     records = read_records(path, stage, shards)
-    return {shard: fingerprint(method, records.get(shard, {}).get(_MARK, otherwise)) for shard in shards}
+    return {shard: fingerprint_of(method, records.get(shard, {}).get(_FINGERPRINT, otherwise)) for shard in shards}
 
 
 def shards_to_do(
-    path: Location, stage: str, mark: str | Mapping[Shard, str], names: Sequence[str], grid: Grid
+    path: Location,
+    stage: Stage,
+    made_from: Fingerprint | Mapping[Shard, Fingerprint],
+    names: Sequence[str],
+    grid: Grid,
 ) -> list[Shard]:
-    """The shards that are not done: an object is missing, or the record does not carry the fingerprint.
+    """Return the shards that are not done: an object is missing, or the record does not carry the fingerprint.
 
     Args:
         path: of the store.
         stage: that writes the shards.
-        mark: fingerprint that their records must carry; one a shard where each has its own.
+        made_from: fingerprint that their records must carry; one a shard where each has its own.
         names: the arrays that the stage writes.
         grid: the store's grid.
     """
@@ -122,8 +127,8 @@ def shards_to_do(
     written = [_written(path, name, grid) for name in names]
 
     def done(shard: Shard) -> bool:
-        wanted = mark if isinstance(mark, str) else mark[shard]
-        return records.get(shard, {}).get(_MARK) == wanted and all(shard in of_array for of_array in written)
+        wanted = made_from if isinstance(made_from, str) else made_from[shard]
+        return records.get(shard, {}).get(_FINGERPRINT) == wanted and all(shard in of_array for of_array in written)
 
     return [shard for shard in grid.shards if not done(shard)]
 

@@ -15,8 +15,10 @@ import zarr
 
 from pipeline.base import locks
 from pipeline.base.errors import Superseded, UserError
+from pipeline.base.fingerprint import Fingerprint
 from pipeline.base.locations import Location, remove_tree
 from pipeline.base.locks.store import exclusive, shared
+from pipeline.base.stage_names import Stage
 from pipeline.cube.completion import (
     find,
     is_finished,
@@ -31,7 +33,7 @@ from pipeline.cube.layout import Axis, Layer, array, create_arrays, create_layer
 from pipeline.cube.shards import (
     RECORDS,
     discard_record,
-    marks_after,
+    fingerprints_after,
     read_records,
     read_window,
     shards_to_do,
@@ -50,11 +52,11 @@ __all__ = (
     "discard",
     "discard_record",
     "find",
+    "fingerprints_after",
     "finish",
     "holds",
     "is_finished",
     "layer_names",
-    "marks_after",
     "match_layers",
     "open_to_read",
     "open_to_write",
@@ -75,14 +77,14 @@ UNMARKED: Final[dict[str, Any]] = {"stages": {}, "fingerprint": "", "complete": 
 
 def begin(
     path: Location,
-    stage: str,
-    fingerprint: str,
+    stage: Stage,
+    fingerprint: Fingerprint,
     grid: Grid,
     layers: Sequence[Layer],
     *,
     axes: Sequence[Axis] = (),
     about: dict[str, Any] | None = None,
-    method: str | None = None,
+    method: Fingerprint | None = None,
 ) -> zarr.Group:
     """Open a store for a stage that owns it, with every array in place; what an earlier run of the same left is kept.
 
@@ -136,14 +138,14 @@ def _changing(path: Location) -> Iterator[None]:
 
 def create(
     path: Location,
-    stage: str,
-    fingerprint: str,
+    stage: Stage,
+    fingerprint: Fingerprint,
     grid: Grid,
     layers: Sequence[Layer],
     *,
     axes: Sequence[Axis] = (),
     about: dict[str, Any] | None = None,
-    method: str | None = None,
+    method: Fingerprint | None = None,
 ) -> zarr.Group:
     """Make a store anew in place, for a caller that alone writes there; arguments as of `begin`.
 
@@ -162,7 +164,9 @@ def create(
     return group
 
 
-def begin_layers(path: Location, stage: str, fingerprint: str, grid: Grid, layers: Sequence[Layer]) -> zarr.Group:
+def begin_layers(
+    path: Location, stage: Stage, fingerprint: Fingerprint, grid: Grid, layers: Sequence[Layer]
+) -> zarr.Group:
     """Add a later stage's arrays to a store, or keep those of an earlier run of the same stage.
 
     Those that are kept may hold what was made of other inputs: records tell of each shard what it was made from.
@@ -179,7 +183,7 @@ def begin_layers(path: Location, stage: str, fingerprint: str, grid: Grid, layer
             record_stage(group, stage, fingerprint, complete=False)
             return group
         # from here until the arrays are in place, the stage counts as not begun
-        record_stage(group, stage, "", complete=False)
+        record_stage(group, stage, Fingerprint(""), complete=False)
         remove_tree(path / RECORDS / stage)
         for layer in layers:
             create_layer(group, grid, layer)
@@ -188,14 +192,14 @@ def begin_layers(path: Location, stage: str, fingerprint: str, grid: Grid, layer
         return group
 
 
-def holds(group: zarr.Group, stage: str, layers: Sequence[Layer]) -> bool:
+def holds(group: zarr.Group, stage: Stage, layers: Sequence[Layer]) -> bool:
     """Whether a store has all these arrays, of these types, and records of the stage that writes them."""
     return f"{RECORDS}/{stage}" in group and all(
         layer.name in group and fits(array(group, layer.name), layer) for layer in layers
     )
 
 
-def match_layers(path: Location, stage: str, grid: Grid, layers: Sequence[Layer]) -> None:
+def match_layers(path: Location, stage: Stage, grid: Grid, layers: Sequence[Layer]) -> None:
     """Give a store that a stage alone writes exactly these arrays on the grid; those that stay keep what they hold.
 
     Where one is added or removed, the stage counts as unfinished from then on.
@@ -208,7 +212,7 @@ def match_layers(path: Location, stage: str, grid: Grid, layers: Sequence[Layer]
     if there == set(wanted):
         return
     with _changing(path):
-        record_stage(group, stage, str(stage_fingerprint(group, stage)), complete=False)
+        record_stage(group, stage, Fingerprint(str(stage_fingerprint(group, stage))), complete=False)
         for name in sorted(there - set(wanted)):
             remove_tree(path / name, keep=frozenset({ROOT}))  # a kill leaves an array, which is removed next time
             remove_tree(path / name)
@@ -222,17 +226,17 @@ def layer_names(group: zarr.Group) -> set[str]:
 
 
 @contextmanager
-def writing(path: Location, stage: str, mark: str) -> Iterator[zarr.Group]:
+def writing(path: Location, stage: Stage, fingerprint: Fingerprint) -> Iterator[zarr.Group]:
     """Open a store for the writes of one task, which must belong to the run that the store is begun for.
 
-    On a disk no run begins, removes or finishes the stage while the block lasts. At a URL the mark is read once, at the
-    start: what a worker writes there after a later run has begun is told by its record, which carries the old mark.
+    On a disk no run begins, removes or finishes the stage while the block lasts. At a URL the fingerprint is read once,
+    at the start: the record of what a worker writes there after a later run has begun has the old fingerprint.
     Hold it for the writes alone: data are read and computed before.
 
     Args:
         path: of the store.
         stage: that writes.
-        mark: fingerprint with which the run of this task has begun the stage.
+        fingerprint: with which the run of this task has begun the stage.
 
     Raises:
         Superseded: the store has been begun anew by another run, or the stage is finished.
@@ -241,7 +245,7 @@ def writing(path: Location, stage: str, mark: str) -> Iterator[zarr.Group]:
         with shared(path):
             group = open_to_write(path)
             of_stage = stages_of(group).get(stage, {})
-            if of_stage.get("fingerprint") != mark or of_stage.get("complete"):
+            if of_stage.get("fingerprint") != fingerprint or of_stage.get("complete"):
                 raise Superseded(f"{path} belongs to another run of {stage} by now: nothing is written there.")
             yield group
     except FileNotFoundError as error:
@@ -260,7 +264,7 @@ def open_to_write(path: Location) -> zarr.Group:
     return open_group(path, "r+")
 
 
-def finish(group: zarr.Group, stage: str, fingerprint: str, **facts: Any) -> None:
+def finish(group: zarr.Group, stage: Stage, fingerprint: Fingerprint, **facts: Any) -> None:
     """Say that a stage is whole: its last write. `facts` become attributes of the store.
 
     Raises:
@@ -285,6 +289,6 @@ def discard(path: Location) -> None:
 
 
 def clear(path: Location) -> None:
-    """Leave nothing of a store but its root, without any mark."""
+    """Leave nothing of a store but its root, which says that no stage has begun."""
     open_to_write(path).update_attributes(UNMARKED)
     remove_tree(path, keep=frozenset({ROOT}))

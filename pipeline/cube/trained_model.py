@@ -17,7 +17,7 @@ from pipeline.base.allocator import keep_freed_memory
 from pipeline.base.calendar import COMMON_YEAR, composite_dates
 from pipeline.base.errors import UserError
 from pipeline.base.files import partial_path, read_text, remove_file, write_bytes
-from pipeline.base.fingerprint import content_digest, fingerprint
+from pipeline.base.fingerprint import content_digest, fingerprint_of
 from pipeline.base.locations import Location, keys_below, read_many
 from pipeline.cube import layout
 from pipeline.cube.channels import read_channels
@@ -74,7 +74,7 @@ def model_digest(folder: Location) -> str:
     """
     if read_record(folder) is None:
         raise UserError(f"there is no trained model in {folder}: run `sitscube train` with that --year and --out.")
-    return fingerprint(content_digest(folder / "weights.safetensors"), content_digest(folder / "model.json"))
+    return fingerprint_of(content_digest(folder / "weights.safetensors"), content_digest(folder / "model.json"))
 
 
 def fitting_model(folder: Location, cube: zarr.Group) -> JointClustering:

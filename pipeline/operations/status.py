@@ -150,7 +150,7 @@ def _finished(folder: Location, summary: dict[str, dict[str, Any]]) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     whole = result is not None and bool(layout.attributes(result).get("complete"))
-    return whole and "publish" in summary and result is not None and run.get("map") == clusters.map_mark(result)
+    return whole and "publish" in summary and result is not None and run.get("map") == clusters.map_fingerprint(result)
 
 
 def _ended(summary: dict[str, dict[str, Any]], stage: str) -> datetime | None:

@@ -24,7 +24,7 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.base.errors import UserError
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import fingerprint_of
 from pipeline.references.geotiff import RasterHeader, open_header
 from pipeline.references.legend import NO_DATA
 from pipeline.references.worldcereal_zone import ZoneReader
@@ -196,7 +196,7 @@ class ZoneMap:
         for name, path in self.zips:
             with zipfile.ZipFile(path) as content:
                 contents[name] = sorted((info.filename, info.file_size, info.CRC) for info in content.infolist())
-        return fingerprint(NAME, contents)
+        return fingerprint_of(NAME, contents)
 
 
 class ProductsReader:

@@ -16,9 +16,10 @@ from pipeline.accuracy.tally import Cells, CountShape, Tally
 from pipeline.base.accounting import count_pixels
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_text, write_text
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import fingerprint_of
 from pipeline.base.locations import Location
-from pipeline.base.progress import Reporter, Silent
+from pipeline.base.progress import Reporter
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.config.regions import configured_regions, regions_digest
 from pipeline.cube import layout, stores
@@ -28,12 +29,13 @@ from pipeline.cube.series import mapped_numbers, to_series
 from pipeline.grid.grid import Shard, cell_area_km2, is_equal_area
 from pipeline.grid.polygons import Region, region_of_cells
 from pipeline.runtime import per_process
-from pipeline.runtime.executor import Executor, InProcess
+from pipeline.runtime.executor import Executor
 from pipeline.runtime.stage import StageResult, run_shards
+from pipeline.stages.context import Run
 from pipeline.stages.reference import reduce_reference
 from pipeline.stages.train.sample import sample_series
 
-STAGE: Final = "evaluate"
+STAGE: Final = Stage.EVALUATE
 VERSION: Final = 3
 _HELD: Final = "regions"
 _BATCH: Final = 1 << 16  # cells that are compared at once: as floating-point series they take much more memory
@@ -61,13 +63,13 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
             used.
         ShardsFailed: some shards could not be done.
     """
-    executor, reporter = executor or InProcess(), reporter or Silent()
-    group = stores.require(config.map, "infer", "infer")
+    run = Run.of(config, executor, reporter)
+    group = stores.require(config.map, Stage.INFER, "infer")
     require_labels(group)
     regions = configured_regions(config)
-    reference = reduced_reference(config, executor, reporter)
-    map_mark = stores.stage_fingerprint(group, "infer")
-    mark = evaluate_mark(config, map_mark, stores.stage_fingerprint_at(reference, "reference"))
+    reference = reduced_reference(run)
+    map_mark = stores.stage_fingerprint(group, Stage.INFER)
+    mark = evaluate_mark(config, map_mark, stores.stage_fingerprint_at(reference, Stage.REFERENCE))
     outputs = accuracy_path(config), config.report / "accuracy.csv"
     written = read_accuracy(config)
     if written is not None and written["fingerprint"] == mark and _is_text(outputs[1], to_csv(written)):
@@ -75,11 +77,11 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
     legend = _legend(reference)
     names = ReportNames(_label_names(group), legend, tuple(region.name for region in regions))
     frame, grid = _frame(config, group, legend, len(regions)), layout.read_grid(group)
-    kmeans = _kmeans(config, frame.n_labels, executor, reporter)
+    kmeans = _kmeans(run, frame.n_labels)
     tally = Tally.empty(frame)
     work = partial(_compare_shard, cube=config.cube, target=config.map, reference=reference, kmeans=kmeans, frame=frame)
-    with executor.on_every_worker(_HELD, partial(_given, regions)):
-        for part in run_shards(executor, work, grid.shards, STAGE, reporter):
+    with run.executor.on_every_worker(_HELD, partial(_given, regions)):
+        for part in run_shards(run.executor, work, grid.shards, STAGE, run.reporter):
             tally = tally + part
     if tally.joint.n == 0:
         raise UserError(
@@ -125,7 +127,7 @@ def evaluate_mark(config: Config, map_mark: str | None, reference_mark: str | No
         UserError: the file of the regions cannot be read.
     """
     sampled = config.seed, config.training.sample_pixels, config.evaluation.model_dump(exclude={"regions"})
-    return fingerprint(STAGE, VERSION, (map_mark, reference_mark), regions_digest(config), sampled)
+    return fingerprint_of(STAGE, VERSION, (map_mark, reference_mark), regions_digest(config), sampled)
 
 
 def read_accuracy(config: Config) -> dict[str, Any] | None:
@@ -137,7 +139,7 @@ def read_accuracy(config: Config) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): remove it and run `sitscube evaluate`.") from None
-    current = {"version": VERSION, "map": stores.stage_fingerprint_at(config.map, "infer")}
+    current = {"version": VERSION, "map": stores.stage_fingerprint_at(config.map, Stage.INFER)}
     return figures if current.items() <= figures.items() else None
 
 
@@ -198,26 +200,27 @@ def _about(reference: Location, attributes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def reduced_reference(config: Config, executor: Executor, reporter: Reporter) -> Location:
+def reduced_reference(run: Run) -> Location:
     """The reduced reference: made from the configured map, or what `prepare` has left.
 
     Raises:
         UserError: there is neither, or the map cannot be used.
     """
-    source = config.reference_path
+    config, source = run.config, run.config.reference_path
     if config.reference.path is not None or (source is not None and source.exists()):
-        grid = layout.read_grid(stores.require(config.cube, "prepare", "prepare"))
-        return reduce_reference(config, grid, executor, reporter).outputs[0]
+        grid = layout.read_grid(stores.require(config.cube, Stage.PREPARE, "prepare"))
+        return reduce_reference(run, grid).outputs[0]
     if stores.find(config.reference_grid) is None:
         raise UserError("there is no reference map to evaluate against: name one with --reference.")
-    stores.require(config.reference_grid, "reference", "prepare")
+    stores.require(config.reference_grid, Stage.REFERENCE, "prepare")
     return config.reference_grid
 
 
-def _kmeans(config: Config, n_clusters: int, executor: Executor, reporter: Reporter) -> FilledKMeans:
+def _kmeans(run: Run, n_clusters: int) -> FilledKMeans:
     """K-means on the mean-filled series that the network was trained on."""
-    series = sample_series(config.cube, config.training.sample_pixels, config.seed, executor, reporter).series
-    return FilledKMeans(n_clusters, random_state=config.seed).fit(series)
+    config, size = run.config, run.config.training.sample_pixels
+    sample = sample_series(config.cube, size, config.seed, run.executor, run.reporter)
+    return FilledKMeans(n_clusters, random_state=config.seed).fit(sample.series)
 
 
 def _compare_shard(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import zarr
@@ -10,24 +10,27 @@ import zarr
 from pipeline.base.accounting import count_pixels
 from pipeline.base.channel import Channel
 from pipeline.base.errors import UserError
-from pipeline.base.fingerprint import content_digest, fingerprint
+from pipeline.base.fingerprint import Fingerprint, content_digest, fingerprint_of
 from pipeline.base.locations import Location
-from pipeline.base.progress import Reporter, Silent
+from pipeline.base.progress import Reporter
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
 from pipeline.cube.channels import read_channels
-from pipeline.cube.disk_space import check_room
 from pipeline.cube.masks import count_cells
+from pipeline.cube.shard_writer import ShardWriter
 from pipeline.cube.zarr_access import location_of
 from pipeline.grid.grid import Shard, cells_inside
 from pipeline.grid.polygons import inside, read_outline
 from pipeline.references import legend
-from pipeline.runtime.executor import Executor, InProcess
-from pipeline.runtime.stage import StageResult, run_shards
-from pipeline.stages.memory import check_tasks, prepare_bytes, work_of
+from pipeline.runtime.executor import Executor
+from pipeline.runtime.stage import StageResult
+from pipeline.stages.context import Run
+from pipeline.stages.memory import prepare_bytes, work_of
 from pipeline.stages.reference import reduce_reference
+from pipeline.stages.shard_stage import ShardStage
 
-STAGE: Final = "prepare"
+STAGE: Final = Stage.PREPARE
 VERSION: Final = 3
 CROP_BIOME_LEAST: Final = 50  # percent of a cell's observations, where the biome decides what is cropland
 NO_DAY: Final = 65535  # of layers that hold days, where there is no observation
@@ -95,67 +98,67 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
         UserError: there is no finished cube, the reference map cannot be used, or no cell is left to map.
         ShardsFailed: some shards could not be done.
     """
-    executor, reporter = executor or InProcess(), reporter or Silent()
-    path = config.cube
-    grid = layout.read_grid(stores.require(path, "ingest", "ingest"))
-    group = stores.open_to_write(path)
-    cropland = choose_cropland(config, group)
+    run = Run.of(config, executor, reporter)
+    cube = stores.require(config.cube, Stage.INGEST, "ingest")
+    cropland, of_reference = choose_cropland(config, cube), None
     if cropland == "reference":
-        reference_mark = stores.stage_fingerprint_at(
-            reduce_reference(config, grid, executor, reporter).outputs[0], "reference"
-        )
-    else:
-        reference_mark = None
-    mark = prepare_mark(config, group, cropland, reference_mark)
-    method = prepare_method(config, cropland, reference_mark)
-    if not stores.is_finished(group, STAGE, mark):
-        fresh = True
-        channels, n_dates = read_channels(group), layout.array(group, "time").shape[0]
-        arrays, cells = layers(channels), cells_inside(grid, read_outline(config.region.outline))
-        size = work_of(grid, channels, n_dates, cells)
-        check_tasks(STAGE, prepare_bytes, size, grid.chunk, executor.describe())
-        group = stores.begin_layers(path, STAGE, mark, grid, arrays)
-        work = partial(prepare_shard, config=config, cropland=cropland, mark=mark, method=method)
-        marks = shard_marks(group, method, grid.shards)
-        shards = stores.shards_to_do(path, STAGE, marks, [layer.name for layer in arrays], grid)
-        check_room(path, arrays, n_dates, grid, cells, shards)
-        for _ in run_shards(executor, work, shards, STAGE, reporter):
-            pass
-        stores.finish(group, STAGE, mark, cropland=cropland)
-    else:
-        fresh = False
+        reference = reduce_reference(run, layout.read_grid(cube)).outputs[0]
+        of_reference = stores.stage_fingerprint_at(reference, Stage.REFERENCE)
+    stage = prepare_stage(config, cube, cropland, of_reference)
+    fresh = not stage.is_finished()
+    if fresh:
+        task = partial(prepare_shard, config=config, cropland=cropland, writer=stage.writer, method=stage.method)
+        stage.carry_out(run, task, cropland=cropland)
+    group = stores.open_to_read(config.cube)
     mapped, trained = (sum(count_cells(group, name).values()) for name in ("mask", "train_mask"))
     if (trained if config.trains else mapped) == 0:
         raise UserError(
-            f"{path}: no cell is left to {'train on' if mapped else 'map'} (cropland by {cropland}). Check that the "
-            "region, the observations and the reference map overlap, and the settings under [preparation]."
+            f"{config.cube}: no cell is left to {'train on' if mapped else 'map'} (cropland by {cropland}). Check that "
+            "the region, the observations and the reference map overlap, and the settings under [preparation]."
         )
-    return StageResult(
-        STAGE, fresh, (path,), {"mapped_cells": mapped, "cells_to_train_on": trained, "cropland": cropland}
+    facts = {"mapped_cells": mapped, "cells_to_train_on": trained, "cropland": cropland}
+    return StageResult(STAGE, fresh, (config.cube,), facts)
+
+
+def prepare_stage(config: Config, cube: zarr.Group, cropland: str, of_reference: Fingerprint | None) -> ShardStage:
+    """Return what prepare adds to an ingested cube.
+
+    Args:
+        config: of the run.
+        cube: that ingest has finished.
+        cropland: what decides which cells are mapped, of `choose_cropland`.
+        of_reference: fingerprint of the reduced reference map where it decides.
+    """
+    grid, channels = layout.read_grid(cube), read_channels(cube)
+    rules = _rules(config, cropland, of_reference)
+    method = fingerprint_of(STAGE, VERSION, *rules)
+    cells = cells_inside(grid, read_outline(config.region.outline))
+    return ShardStage(
+        STAGE,
+        config.cube,
+        fingerprint_of(STAGE, VERSION, stores.stage_fingerprint(cube, Stage.INGEST), *rules),
+        grid,
+        tuple(layers(channels)),
+        shard_fingerprints(cube, method, grid.shards),
+        method=method,
+        adds_layers=True,
+        cells=cells,
+        work=work_of(grid, channels, layout.array(cube, "time").shape[0], cells),
+        memory=prepare_bytes,
     )
 
 
-def prepare_mark(config: Config, cube: zarr.Group, cropland: str, reference_mark: str | None) -> str:
-    """Fingerprint of what prepare adds to an ingested cube; with that of the reduced map where it decides."""
-    made_from = stores.stage_fingerprint(cube, "ingest")
-    return fingerprint(STAGE, VERSION, made_from, *_rules(config, cropland, reference_mark))
+def shard_fingerprints(cube: zarr.Group, method: Fingerprint, shards: Sequence[Shard]) -> dict[Shard, Fingerprint]:
+    """Return the fingerprints of what prepare adds to single shards: of the method and of the observations in each."""
+    made_from = stores.stage_fingerprint(cube, Stage.INGEST)
+    return stores.fingerprints_after(location_of(cube), Stage.INGEST, made_from, method, shards)
 
 
-def prepare_method(config: Config, cropland: str, reference_mark: str | None) -> str:
-    """The same without the observations."""
-    return fingerprint(STAGE, VERSION, *_rules(config, cropland, reference_mark))
-
-
-def shard_marks(cube: zarr.Group, method: str, shards: Sequence[Shard]) -> dict[Shard, str]:
-    """Fingerprints of what prepare adds to single shards: of the method, and of the observations in each."""
-    made_from = stores.stage_fingerprint(cube, "ingest")
-    return stores.marks_after(location_of(cube), "ingest", made_from, method, shards)
-
-
-def _rules(config: Config, cropland: str, reference_mark: str | None) -> tuple[Any, ...]:
+def _rules(config: Config, cropland: str, of_reference: Fingerprint | None) -> tuple[object, ...]:
+    """Return all but the observations that prepare depends on."""
     outline = content_digest(config.region.outline)
     rules = config.preparation.model_dump(exclude={"cropland"})
-    return outline, cropland, reference_mark, rules
+    return outline, cropland, of_reference, rules
 
 
 def choose_cropland(config: Config, cube: zarr.Group) -> str:
@@ -189,18 +192,18 @@ def longest_gaps(observed: np.ndarray) -> np.ndarray:
     return longest
 
 
-def prepare_shard(shard: Shard, *, config: Config, cropland: str, mark: str, method: str) -> None:
-    """The work on one shard.
+def prepare_shard(shard: Shard, *, config: Config, cropland: str, writer: ShardWriter, method: Fingerprint) -> None:
+    """Prepare one shard.
 
     Args:
         shard: which one.
         config: of the run.
         cropland: what decides which cells are mapped, of `choose_cropland`.
-        mark: fingerprint with which the stage was begun.
-        method: of `prepare_method`.
+        writer: of the cube.
+        method: of `prepare_stage`.
     """
     group = stores.open_to_read(config.cube)
-    own = shard_marks(group, method, [shard])[shard]
+    made_from = shard_fingerprints(group, method, [shard])[shard]
     grid = layout.read_grid(group)
     window = grid.window(shard)
     out, observed = {}, None
@@ -229,12 +232,8 @@ def prepare_shard(shard: Shard, *, config: Config, cropland: str, mark: str, met
         "mask": mapped.astype(np.uint8),
         "train_mask": trained.astype(np.uint8),
     }
-    with stores.writing(config.cube, STAGE, mark) as group:
-        stores.discard_record(group, STAGE, shard)
-        for name, data in out.items():
-            stores.write_shard(group, name, grid, shard, data)
-        cells = {"mask": int(mapped.sum()), "train_mask": int(trained.sum())}
-        stores.write_record(group, STAGE, shard, {"mark": own, "cells": cells})
+    cells = {"mask": int(mapped.sum()), "train_mask": int(trained.sum())}
+    writer.write(grid, shard, out.items(), made_from, cells=cells)
     count_pixels(n.size)
 
 
@@ -256,5 +255,5 @@ def _mapped(shard: Shard, config: Config, cropland: str, group: zarr.Group) -> n
 
 def _is_crop(path: Location, window: tuple[slice, slice]) -> np.ndarray:
     """Where the reduced reference map has a crop."""
-    group = stores.require(path, "reference", "prepare")
+    group = stores.require(path, Stage.REFERENCE, "prepare")
     return legend.crops(stores.read_window(group, "code", window), legend.of_attributes(layout.attributes(group)))

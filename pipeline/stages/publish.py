@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_text, remove_file, write_bytes, write_text
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import fingerprint_of
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter, Silent
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.cube import clusters, layout, stores
 from pipeline.cube.map_layers import require_labels
@@ -19,7 +20,7 @@ from pipeline.runtime.stage import StageResult
 from pipeline.stages.change.section import change_section, section_mark
 from pipeline.stages.evaluate import read_accuracy
 
-STAGE: Final = "publish"
+STAGE: Final = Stage.PUBLISH
 VERSION: Final = 3
 
 
@@ -40,9 +41,9 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
         UserError: there is no finished map, or an output cannot be written.
     """
     reporter = reporter or Silent()
-    group = stores.require(config.map, "infer", "infer")
+    group = stores.require(config.map, Stage.INFER, "infer")
     require_labels(group)
-    map_mark = clusters.map_mark(group)
+    map_mark = clusters.map_fingerprint(group)
     accuracy, comparison = read_accuracy(config), comparison_section(config)
     mark = publish_mark(config, map_mark, accuracy, comparison)
     outputs, pictures = _outputs(config), _pictures(config)
@@ -97,7 +98,9 @@ def is_published(config: Config, mark: str, map_mark: str) -> bool:
 def publish_mark(config: Config, map_mark: str, accuracy: dict[str, Any] | None, comparison: str | None) -> str:
     """Fingerprint of what is published: of the map, its accuracy, and what else the report tells."""
     change = section_mark(config, map_mark) if is_whole(config) else None
-    return fingerprint(STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config), comparison, change)
+    return fingerprint_of(
+        STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config), comparison, change
+    )
 
 
 def is_written(config: Config, mark: str | None = None) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import rasterio
@@ -12,22 +12,25 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.base.accounting import count_pixels
 from pipeline.base.errors import UserError
 from pipeline.base.files import partial_path
-from pipeline.base.fingerprint import fingerprint
-from pipeline.base.locations import Location
+from pipeline.base.fingerprint import Fingerprint, fingerprint_of
 from pipeline.base.progress import Reporter, Silent
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
+from pipeline.cube.shard_writer import ShardWriter
 from pipeline.grid.grid import Grid, Shard, make_grid
 from pipeline.grid.polygons import LONLAT, read_outline
 from pipeline.references import product_of
 from pipeline.references.class_map import ClassMap
 from pipeline.references.legend import NO_DATA, SEASONS, UNUSED, MapClass, as_attribute, read_table, seasons
 from pipeline.references.majority import NO_SHARE, majority
-from pipeline.runtime.executor import Executor, InProcess
+from pipeline.runtime.executor import InProcess
 from pipeline.runtime.stage import StageResult, run_shards
+from pipeline.stages.context import Run
+from pipeline.stages.shard_stage import ShardStage
 
 __all__ = ("UNUSED", "Reference", "open_reference", "reduce_reference", "reference_mark", "reference_to_geotiff")
-STAGE: Final = "reference"
+STAGE: Final = Stage.REFERENCE
 VERSION: Final = 3
 _TIES: Final = "over all codes, crops or not; of several as frequent, the smallest"
 
@@ -122,47 +125,44 @@ def check_overlap(source: ClassMap, region: BaseGeometry, path: Path) -> None:
         )
 
 
-def reduce_reference(config: Config, grid: Grid, executor: Executor, reporter: Reporter) -> StageResult:
+def reduce_reference(run: Run, grid: Grid) -> StageResult:
     """Reduce the reference map to the grid: `reference.zarr` with code, share, n_valid and season (y, x).
 
     Raises:
         UserError: there is no map, or it cannot be used.
         ShardsFailed: some shards could not be done.
     """
-    reference = open_reference(config)
+    reference = open_reference(run.config)
+    stage = reference_stage(run.config, reference, grid)
+    fresh = not stage.is_finished()
+    if fresh:
+        stage.carry_out(run, partial(_reduce_shard, reference=reference, writer=stage.writer))
+    return StageResult(STAGE, fresh, (stage.path,))
+
+
+def reference_stage(config: Config, reference: Reference, grid: Grid) -> ShardStage:
+    """Return what a reduced reference map consists of."""
     mark = reference_mark(reference, grid)
-    path = config.reference_grid
-    if stores.is_finished(stores.find(path), STAGE, mark):
-        return StageResult(STAGE, False, (path,))
-    group = stores.begin(path, STAGE, mark, grid, LAYERS, about=_about(config, reference))
-    shards = stores.shards_to_do(path, STAGE, mark, [layer.name for layer in LAYERS], grid)
-    work = partial(_reduce_shard, path=path, reference=reference, mark=mark)
-    for _ in run_shards(executor, work, shards, STAGE, reporter):
-        pass
-    stores.finish(group, STAGE, mark)
-    return StageResult(STAGE, True, (path,))
+    of_shards = dict.fromkeys(grid.shards, mark)
+    return ShardStage(STAGE, config.reference_grid, mark, grid, LAYERS, of_shards, about=_about(config, reference))
 
 
-def reference_mark(reference: Reference, grid: Grid) -> str:
-    """Fingerprint of a reference map, by content, and its classes, reduced to a grid."""
-    told = reference.product, reference.year, reference.source.digest(), as_attribute(reference.classes)
-    return fingerprint(STAGE, VERSION, told, layout.spatial_attributes(grid.geobox), grid.shard)
+def reference_mark(reference: Reference, grid: Grid) -> Fingerprint:
+    """Return the fingerprint of a reference map, by content, and its classes, reduced to a grid."""
+    of_map = reference.product, reference.year, reference.source.digest(), as_attribute(reference.classes)
+    return fingerprint_of(STAGE, VERSION, of_map, layout.spatial_attributes(grid.geobox), grid.shard)
 
 
-def _reduce_shard(shard: Shard, *, path: Location, reference: Reference, mark: str) -> None:
-    grid = layout.read_grid(stores.open_to_read(path))
+def _reduce_shard(shard: Shard, *, reference: Reference, writer: ShardWriter) -> None:
+    grid = layout.read_grid(stores.open_to_read(writer.path))
     found = majority(reference.source, grid.shard_geobox(shard), reference.codes)
     season = seasons(found.code, reference.classes)
     arrays = {"code": found.code, "share": found.share, "n_valid": found.n_valid, "season": season}
-    with stores.writing(path, STAGE, mark) as group:
-        stores.discard_record(group, STAGE, shard)
-        for name, data in arrays.items():
-            stores.write_shard(group, name, grid, shard, data)
-        stores.write_record(group, STAGE, shard, {"mark": mark})
+    writer.write(grid, shard, arrays.items(), writer.fingerprint)
     count_pixels(season.size)
 
 
-def _about(config: Config, reference: Reference) -> dict[str, Any]:
+def _about(config: Config, reference: Reference) -> dict[str, object]:
     source = reference.source
     crs = source.geobox.crs
     return {

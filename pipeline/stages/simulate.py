@@ -18,7 +18,7 @@ from shapely.geometry import box
 from pipeline.base.calendar import composite_dates
 from pipeline.base.errors import UserError
 from pipeline.base.files import partial_path
-from pipeline.base.fingerprint import content_digest, fingerprint
+from pipeline.base.fingerprint import content_digest, fingerprint_of
 from pipeline.base.progress import Reporter, Silent
 from pipeline.config.config import Config
 from pipeline.cube.layout import SIMULATED
@@ -169,7 +169,7 @@ def _country(config: Config) -> Country:
             f"{west:.1f} to {east:.1f} and latitudes {south:.1f} to {north:.1f}: give an outline within "
             "6..19 E, 35..47.6 N, or granules with --granules."
         )
-    mark = fingerprint("simulation", VERSION, config.year, config.simulation, content_digest(config.region.outline))
+    mark = fingerprint_of("simulation", VERSION, config.year, config.simulation, content_digest(config.region.outline))
     return Country(
         seed=config.simulation.seed,
         year=config.year,

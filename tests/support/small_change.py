@@ -9,7 +9,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box, mapping
 
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import fingerprint_of
 from pipeline.config.config import Config, load_config
 from pipeline.cube import layout, stores
 from pipeline.grid.grid import Grid
@@ -46,7 +46,7 @@ def write_clusters(
     about = {
         "simulated": SIMULATED,
         "label_names": of_year,
-        "maps": {str(year): fingerprint(labels[year].tolist()) for year in years},
+        "maps": {str(year): fingerprint_of(labels[year].tolist()) for year in years},
     }
     meanings = {"flag_meanings": of_year[str(years[0])]}
     layers = [layout.Layer("label", meanings, ("year",)), layout.Layer("confidence", {}, ("year",))]

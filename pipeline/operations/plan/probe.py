@@ -16,11 +16,14 @@ from model import JointClustering
 from model.series import ChannelScaler
 from pipeline.base.calendar import composite_dates
 from pipeline.base.channel import Channel
+from pipeline.base.fingerprint import Fingerprint
 from pipeline.base.locations import Location
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
 from pipeline.cube.label_names import unnamed
 from pipeline.cube.map_layers import map_layers
+from pipeline.cube.shard_writer import ShardWriter
 from pipeline.cube.trained_model import load_model
 from pipeline.grid.grid import Grid, Shard
 from pipeline.runtime.executor import Executor, Item
@@ -30,7 +33,8 @@ from pipeline.stages.ingest import strips
 from pipeline.stages.ingest.strips import IngestSettings, Strip, ingest_strip
 from pipeline.stages.train.stage import make_estimator
 
-_MARK: Final = "probe"
+_MARK: Final = Fingerprint("probe")
+_PREPARED: Final = Fingerprint("probe 2")
 _MODEL: Final = "probed-model"
 _SHORT: Final = 2.0  # s: what takes less is done again, for the first time in a process takes longer
 _MOST_MADE_UP: Final = 512  # cells along y and x of a shard of made-up numbers
@@ -50,10 +54,10 @@ def median_shard(cells: dict[Shard, int]) -> Shard:
     return some[len(some) // 2][1]
 
 
-def probe_ingest(executor: Executor, method: IngestSettings, grid: Grid, to_do: list[Strip]) -> Probed:
+def probe_ingest(executor: Executor, settings: IngestSettings, grid: Grid, to_do: list[Strip]) -> Probed:
     """Ingest the strip with the median number of scenes; cells are all of its shards'."""
     strip = sorted(to_do, key=lambda one: (len(one.scenes), str(one)))[len(to_do) // 2]
-    return _done(executor, _IngestProbe(method, grid), strip, gpu=False)
+    return _done(executor, _IngestProbe(settings, grid), strip, gpu=False)
 
 
 def probe_prepare(executor: Executor, config: Config, cube: Location | None, made_up: "MadeUp", shard: Shard) -> Probed:
@@ -159,17 +163,17 @@ def _timed(work: Callable[[], object], cells: int) -> Probed:
 
 @dataclass(frozen=True)
 class _IngestProbe:
-    method: IngestSettings
+    settings: IngestSettings
     grid: Grid
 
     def __call__(self, strip: Strip) -> Probed:
         """Called on the worker."""
-        source = self.method.source
+        source = self.settings.source
         with _folder() as folder:
             path = folder / "cube.zarr"
-            dates = composite_dates(self.method.year, self.method.calendar)
+            dates = composite_dates(self.settings.year, self.settings.calendar)
             begun_cube(path, self.grid, source.channels, dates, has_biomes=source.has_crop)
-            work = partial(ingest_strip, replace(self.method, path=path), _MARK, strip)
+            work = partial(ingest_strip, self.settings, ShardWriter(path, strips.STAGE, _MARK), strip)
             cells = (self.grid.shard_geobox(shard).shape for shard in strip.shards)
             return _timed(work, sum(rows * columns for rows, columns in cells))
 
@@ -189,8 +193,9 @@ class _PrepareProbe:
                 grid, shard = self.made_up.write(config.cube)
             else:
                 grid = _copied(self.cube, config.cube, shard, self.made_up)
-            stores.begin_layers(config.cube, prepare.STAGE, f"{_MARK} 2", grid, prepare.layers(self.made_up.channels))
-            work = partial(prepare.prepare_shard, shard, config=config, cropland="all", mark=f"{_MARK} 2", method=_MARK)
+            stores.begin_layers(config.cube, prepare.STAGE, _PREPARED, grid, prepare.layers(self.made_up.channels))
+            writer = ShardWriter(config.cube, prepare.STAGE, _PREPARED)
+            work = partial(prepare.prepare_shard, shard, config=config, cropland="all", writer=writer, method=_MARK)
             rows, columns = grid.shard_geobox(shard).shape
             return _timed(work, rows * columns)
 
@@ -212,8 +217,9 @@ class _InferProbe:
             training, inference = self.config.training, self.config.inference
             arrays = map_layers(unnamed(training.clusters), self.made_up.channels, inference.outputs)
             target = folder / "map.zarr"
-            stores.begin(target, "infer", _MARK, grid, arrays, axes=[layout.time_axis(self.made_up.dates)])
-            task = InferTask(source, target, _MARK, _MARK, arrays, _MODEL, inference.batch_pixels)
+            stores.begin(target, Stage.INFER, _MARK, grid, arrays, axes=[layout.time_axis(self.made_up.dates)])
+            writer = ShardWriter(target, Stage.INFER, _MARK)
+            task = InferTask(source, writer, _MARK, tuple(arrays), _MODEL, inference.batch_pixels)
             labelled = 0
 
             def work() -> None:

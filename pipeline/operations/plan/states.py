@@ -4,33 +4,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-import zarr
-
 from pipeline.base.calendar import composite_dates
 from pipeline.base.channel import Channel
 from pipeline.base.errors import UserError
 from pipeline.base.progress import Reporter
 from pipeline.config.config import Config
 from pipeline.cube import clusters, stores
-from pipeline.cube.channels import read_channels
-from pipeline.cube.label_names import names_of
-from pipeline.cube.map_layers import map_layers, maps_crops
-from pipeline.cube.trained_model import fitting_model, model_digest, read_record
-from pipeline.cube.zarr_access import location_of
+from pipeline.cube.masks import count_cells
+from pipeline.cube.trained_model import model_digest, read_record
 from pipeline.grid.grid import Grid, Shard, cells_inside, make_grid
 from pipeline.grid.polygons import read_outline
 from pipeline.reports.comparison import comparison_section
 from pipeline.runtime.executor import Executor
 from pipeline.sources.source import Source
 from pipeline.stages import prepare, publish
+from pipeline.stages.context import Run
 from pipeline.stages.evaluate import accuracy_path, evaluate_mark, read_accuracy
 from pipeline.stages.infer.stage import STAGE as INFER
-from pipeline.stages.infer.stage import infer_mark, infer_method, shard_marks
-from pipeline.stages.ingest import strips
+from pipeline.stages.infer.stage import infer_stage
 from pipeline.stages.ingest.stage import Intake, strips_left, take_in
 from pipeline.stages.ingest.strips import Strip
 from pipeline.stages.reference import open_reference, reference_mark
 from pipeline.stages.run import planned
+from pipeline.stages.shard_stage import ShardStage
 from pipeline.stages.simulate import files_to_write
 from pipeline.stages.sources import open_source
 from pipeline.stages.train.stage import state_folder, train_mark
@@ -137,14 +133,10 @@ def _download(found: Findings, executor: Executor, reporter: Reporter) -> StageS
 
 def _ingest(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
-    intake = found.intake = take_in(config, executor, reporter)
-    known, n = intake.known, len(intake.grid.shards)
-    if known is not None and stores.is_finished(known, strips.STAGE, intake.mark):
-        return StageState("ingest", "done", (), n)
-    found.strips = strips_left(intake)
-    wanted = {shard for strip in found.strips for shard in strip.shards}
-    to_do = tuple(shard for shard in intake.grid.shards if shard in wanted)
-    return _sharded("ingest", known, intake.mark, to_do, n)
+    intake = found.intake = take_in(Run(config, executor, reporter))
+    if not intake.stage.is_finished():
+        found.strips = strips_left(intake)
+    return _sharded(intake.stage)
 
 
 def _prepare(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
@@ -154,16 +146,11 @@ def _prepare(found: Findings, executor: Executor, reporter: Reporter) -> StageSt
     of_reference = None
     if cropland == "reference" and config.reference_path is not None:
         of_reference = reference_mark(open_reference(config), found.grid)
-    mark = prepare.prepare_mark(config, cube, cropland, of_reference)
-    if stores.is_finished(cube, prepare.STAGE, mark):
-        found.cells, found.cells_known = prepare.count_cells(cube, "mask"), True
-        found.train_cells = sum(prepare.count_cells(cube, "train_mask").values())
-        return StageState("prepare", "done", (), len(found.grid.shards))
-    layers, to_do = prepare.layers(read_channels(cube)), found.grid.shards
-    if stores.holds(cube, prepare.STAGE, layers):
-        marks = prepare.shard_marks(cube, prepare.prepare_method(config, cropland, of_reference), to_do)
-        to_do = _to_do(cube, prepare.STAGE, marks, [layer.name for layer in layers], found.grid)
-    return _sharded("prepare", cube, mark, to_do, len(found.grid.shards))
+    stage = prepare.prepare_stage(config, cube, cropland, of_reference)
+    if stage.is_finished():
+        found.cells, found.cells_known = count_cells(cube, "mask"), True
+        found.train_cells = sum(count_cells(cube, "train_mask").values())
+    return _sharded(stage)
 
 
 def _train(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
@@ -180,19 +167,7 @@ def _train(found: Findings, executor: Executor, reporter: Reporter) -> StageStat
 def _infer(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
     cube = stores.require(config.cube, "prepare", "prepare")
-    mark = infer_mark(cube, model_digest(config.model))
-    labels = names_of(fitting_model(config.model, cube), crops=maps_crops(cube))
-    arrays = map_layers(labels, read_channels(cube), config.inference.outputs)
-    names = [array.name for array in arrays]
-    known = stores.find(config.map)
-    n = len(found.grid.shards)
-    if known is not None and stores.is_finished(known, INFER, mark) and stores.layer_names(known) == set(names):
-        return StageState(INFER, "done", (), n)
-    method, to_do = infer_method(cube, labels, model_digest(config.model)), found.grid.shards
-    same = known is not None and stores.stage_method(known, INFER) == method
-    if known is not None and same and set(names) <= stores.layer_names(known):
-        to_do = _to_do(known, INFER, shard_marks(cube, method, to_do), names, found.grid)
-    return _sharded(INFER, known, mark, to_do, n)
+    return _sharded(infer_stage(config, cube, model_digest(config.model)))
 
 
 def _evaluate(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
@@ -211,23 +186,22 @@ def _evaluate(found: Findings, executor: Executor, reporter: Reporter) -> StageS
 
 def _publish(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
-    map_mark = clusters.map_mark(stores.open_to_read(config.map))
+    map_mark = clusters.map_fingerprint(stores.open_to_read(config.map))
     mark = publish.publish_mark(config, map_mark, read_accuracy(config), comparison_section(config))
     if publish.is_published(config, mark, map_mark):
         return StageState("publish", "done")
     return StageState("publish", "again" if publish.is_written(config) else "to do")
 
 
-def _to_do(group: zarr.Group, stage: str, marks: dict[Shard, str], names: list[str], grid: Grid) -> tuple[Shard, ...]:
-    """The shards that the stage would do of a store that it keeps, as it finds them itself."""
-    return tuple(stores.shards_to_do(location_of(group), stage, marks, names, grid))
-
-
-def _sharded(stage: str, group: zarr.Group | None, mark: str, to_do: tuple[Shard, ...], n: int) -> StageState:
-    begun = None if group is None else stores.stage_fingerprint(group, stage)
-    if len(to_do) < n or (begun == mark and not to_do):
-        return StageState(stage, "goes on", to_do, n)
-    return StageState(stage, "to do" if begun in (None, mark) else "again", to_do, n)
+def _sharded(stage: ShardStage) -> StageState:
+    """Return how far a stage is that works shard by shard, as it finds it itself."""
+    n = len(stage.grid.shards)
+    if stage.is_finished():
+        return StageState(stage.name, "done", (), n)
+    begun, to_do = stores.stage_fingerprint_at(stage.path, stage.name), stage.to_do()
+    if len(to_do) < n or (begun == stage.fingerprint and not to_do):
+        return StageState(stage.name, "goes on", to_do, n)
+    return StageState(stage.name, "to do" if begun in (None, stage.fingerprint) else "again", to_do, n)
 
 
 _LOOK: Final[dict[str, Callable[[Findings, Executor, Reporter], StageState]]] = {

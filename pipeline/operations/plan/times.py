@@ -71,7 +71,7 @@ def _ingest(found: Findings, state: StageState, executor: Executor, where: Mappi
     """None where there are no files, and so nothing to try."""
     if found.intake is None or not found.strips:
         return None
-    probed = probe_ingest(executor, found.intake.method, found.grid, found.strips)
+    probed = probe_ingest(executor, found.intake.settings, found.grid, found.strips)
     cells = sum(shard_cells(found.grid, shard) for shard in state.to_do)
     return _scaled(probed, cells, len(found.strips), where, gpu=False, timed_by=PROBE)
 

@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.base.calendar import CalendarName, composite_dates, period_of
 from pipeline.base.channel import Channel
 from pipeline.base.errors import GranuleError, UserError
-from pipeline.base.fingerprint import content_digest, fingerprint
+from pipeline.base.fingerprint import content_digest, fingerprint_of
 from pipeline.sources.quality import ACCEPTED, OBSERVED, BitField, Rule, judge
 from pipeline.sources.raster.files import open_raster
 from pipeline.sources.raster.grid import same_grid
@@ -143,7 +143,7 @@ class Rasters:
         rows, columns = geobox.shape
         for scene in scenes:  # the last pixel is what a cut file lacks
             self.read(scene, slice(rows - 1, rows), slice(columns - 1, columns))
-        return Checked(scenes, fingerprint([content_digest(part) for part in files]), simulated)
+        return Checked(scenes, fingerprint_of([content_digest(part) for part in files]), simulated)
 
     def expected(self, outline: BaseGeometry) -> dict[str, date]:
         """The first day of each of the year's periods."""

@@ -8,7 +8,7 @@ import zarr
 
 from pipeline.base.accounting import count_pixels
 from pipeline.base.errors import UserError
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import fingerprint_of
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter
 from pipeline.cube import layout, stores
@@ -38,7 +38,7 @@ class Pair:
     @property
     def mark(self) -> str:
         """Fingerprint of the map of change."""
-        return fingerprint(STAGE, VERSION, self.years, self.maps, self.names)
+        return fingerprint_of(STAGE, VERSION, self.years, self.maps, self.names)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.base import locks
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_text, remove_file, write_bytes, write_text
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import fingerprint_of
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter, Silent
 from pipeline.config.config import Config
@@ -110,7 +110,7 @@ def read_change(config: Config, years: tuple[int, int]) -> dict[str, Any] | None
 def change_mark(config: Config, years: tuple[int, int], maps: tuple[str, str], references: dict[int, Location]) -> str:
     """Fingerprint of a change: of both maps, both references, and the sample."""
     marks = [stores.stage_fingerprint_at(path, "reference") for path in references.values()]
-    return fingerprint(STAGE, VERSION, years, maps, marks, config.evaluation.sample_size, config.seed)
+    return fingerprint_of(STAGE, VERSION, years, maps, marks, config.evaluation.sample_size, config.seed)
 
 
 def _facts(

@@ -4,28 +4,26 @@ Every shard keeps a record of the content it was made from: new or replaced file
 """
 
 from collections import Counter
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import zarr
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.base.calendar import AsOf, composite_dates
 from pipeline.base.errors import UserError
-from pipeline.base.fingerprint import fingerprint
-from pipeline.base.locations import Location
-from pipeline.base.progress import Reporter, Silent
+from pipeline.base.fingerprint import Fingerprint, fingerprint_of
+from pipeline.base.progress import Reporter
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
-from pipeline.cube.disk_space import check_room
 from pipeline.grid.grid import Grid, cells_inside, make_grid
 from pipeline.grid.polygons import read_outline
-from pipeline.runtime.executor import Executor, InProcess
-from pipeline.runtime.stage import StageResult, run_shards
+from pipeline.runtime.executor import Executor
+from pipeline.runtime.stage import StageResult
 from pipeline.sources.quality import ACCEPTED, OBSERVED
 from pipeline.sources.source import Source
+from pipeline.stages.context import Run
 from pipeline.stages.ingest.footprint import window_of
 from pipeline.stages.ingest.inventory import Inventory, refuse_too_few, take_inventory, without_unreadable
 from pipeline.stages.ingest.strips import (
@@ -35,10 +33,12 @@ from pipeline.stages.ingest.strips import (
     ingest_strip,
     layers,
     pixels_per_cell,
+    shard_fingerprints,
     strip_width,
-    strips_to_do,
+    strips_of,
 )
-from pipeline.stages.memory import check_tasks, ingest_bytes, work_of
+from pipeline.stages.memory import ingest_bytes, work_of
+from pipeline.stages.shard_stage import ShardStage
 from pipeline.stages.sources import open_source
 
 VERSION: Final = 4  # raised when the same files would give other numbers
@@ -59,99 +59,122 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
         UserError: there are no files, too many are missing or bad, or the output cannot be written.
         ShardsFailed: some shards could not be done.
     """
-    executor, reporter = executor or InProcess(), reporter or Silent()
-    intake = take_in(config, executor, reporter)
-    outline, grid, source, method, inventory, known, mark = intake
-    path = config.cube
-    if known is not None and stores.is_finished(known, STAGE, mark):
-        about = layout.attributes(known)
-        if any(about.get(name) != value for name, value in _found(inventory).items()):
-            stores.open_to_write(path).update_attributes(_found(inventory))  # a file more that is bad changes no number
-        return StageResult(STAGE, False, (path,), _facts(layout.attributes(known), inventory))
-    _refuse_too_large(intake, executor, path)
-    stores.begin(
-        path,
-        STAGE,
-        mark,
-        grid,
-        layers(source.channels),
-        axes=[layout.time_axis(composite_dates(config.year, config.ingest.calendar))],
-        about=_about(config, source, inventory),
-        method=method.mark,
-    )
-    without = partial(
-        without_unreadable, source=source, folder=config.observations, outline=outline, as_of=_as_of(config)
-    )
-    inventory = _work_off(inventory, method, mark, grid, without, executor, reporter)
+    run = Run.of(config, executor, reporter)
+    intake = take_in(run)
+    stage, inventory = intake.stage, intake.inventory
+    if stage.is_finished():
+        group = stores.open_to_read(config.cube)
+        about, found = layout.attributes(group), _found(inventory)
+        if any(about.get(name) != value for name, value in found.items()):
+            stores.open_to_write(config.cube).update_attributes(found)  # a bad file more changes no number
+        return StageResult(STAGE, False, (config.cube,), _facts(layout.attributes(group), inventory))
+    strips = strips_left(intake)
+    stage.check_memory(run)
+    stage.check_room([shard for strip in strips for shard in strip.shards])
+    stage.begin()
+    inventory = _do_strips(run, intake)
     _refuse_too_few(inventory, config)
     counts: Counter[str] = Counter()
-    for record in stores.read_records(path, STAGE, grid.shards).values():
+    for record in stores.read_records(config.cube, STAGE, stage.grid.shards).values():
         counts.update(record["counts"])  # keeps the rules that reject nothing
     quality = quality_shares(counts)
-    _tell(quality, reporter)
-    group = stores.open_to_write(path)  # anew: its attributes now say which files were found bad while they were read
-    stores.finish(
-        group, STAGE, fingerprint(method.mark, inventory.inputs(inventory.scenes)), quality=quality, **_found(inventory)
-    )
-    return StageResult(STAGE, True, (path,), _facts(layout.attributes(group), inventory))
+    _say_quality(quality, run.reporter)
+    stage.finish(_fingerprint(intake.settings, inventory), quality=quality, **_found(inventory))
+    about = layout.attributes(stores.open_to_read(config.cube))
+    return StageResult(STAGE, True, (config.cube,), _facts(about, inventory))
 
 
 class Intake(NamedTuple):
     """What there is to ingest, and onto which grid: all that decides whether a cube is made from it."""
 
     outline: BaseGeometry
-    grid: Grid
     source: Source
-    method: IngestSettings
+    settings: IngestSettings
     inventory: Inventory
-    known: zarr.Group | None  # the cube as it lies there
-    mark: str  # fingerprint of the cube that would be made
+    stage: ShardStage  # the cube that would be made
 
 
-def take_in(config: Config, executor: Executor, reporter: Reporter) -> Intake:
+def take_in(run: Run) -> Intake:
     """Look at every file of the year, and write nothing.
 
     Raises:
         UserError: there are no files, or too many are missing or bad, or none of them reaches the region.
     """
+    config = run.config
     outline = read_outline(config.region.outline)
     grid = make_grid(config.ingest.grid, outline, config.ingest.shard, config.ingest.chunk)
     source = open_source(config)
-    method = _method(config, source, grid)
+    settings = _settings(config, source, grid)
     known = stores.find(config.cube)
     undecodable = layout.attributes(known).get(_UNDECODABLE, {}) if known is not None else {}
-    inventory = take_inventory(source, config.observations, outline, undecodable, executor, reporter, _as_of(config))
+    inventory = take_inventory(
+        source, config.observations, outline, undecodable, run.executor, run.reporter, _as_of(config)
+    )
     _refuse_too_few(inventory, config)
     _refuse_elsewhere(inventory, grid, config)
-    mark = fingerprint(method.mark, inventory.inputs(inventory.scenes))
-    return Intake(outline, grid, source, method, inventory, known, mark)
+    return Intake(outline, source, settings, inventory, _stage(config, settings, inventory, grid, outline))
 
 
 def _as_of(config: Config) -> AsOf:
     return AsOf(config.ingest.as_of, config.ingest.calendar)
 
 
+def _fingerprint(settings: IngestSettings, inventory: Inventory) -> Fingerprint:
+    """Return the fingerprint of a cube: of the settings and of the content of every file."""
+    return fingerprint_of(settings.fingerprint, inventory.inputs(inventory.scenes))
+
+
+def _stage(
+    config: Config, settings: IngestSettings, inventory: Inventory, grid: Grid, outline: BaseGeometry
+) -> ShardStage:
+    """Return what ingest writes of the files that there are."""
+    source, days = settings.source, composite_dates(config.year, config.ingest.calendar)
+    cells = cells_inside(grid, outline)
+    work = work_of(grid, source.channels, len(days), cells)
+    return ShardStage(
+        STAGE,
+        config.cube,
+        _fingerprint(settings, inventory),
+        grid,
+        tuple(layers(source.channels)),
+        shard_fingerprints(settings, inventory, grid),
+        method=settings.fingerprint,
+        axes=(layout.time_axis(days),),
+        about=_about(config, source, inventory),
+        cells=cells,
+        work=work.reading(strip_width(source, grid), pixels_per_cell(grid, inventory.scenes)),
+        memory=ingest_bytes,
+    )
+
+
 def strips_left(intake: Intake) -> list[Strip]:
-    """What is still to be done of the cube: all of it where the one that is there was made by another method."""
-    known = {} if intake.known is None else layout.attributes(intake.known).get("stages", {}).get(STAGE, {})
-    kept = known.get("fingerprint") == intake.mark or known.get("method") == intake.method.mark
-    return list(strips_to_do(intake.inventory, intake.method, intake.grid, anew=not kept))
+    """Return what is still to be done of the cube: all of it where another method has made the one that is there."""
+    stage = intake.stage
+    return strips_of(stage.to_do(), intake.inventory, intake.settings, stage.grid, stage.made_from)
 
 
-def _refuse_too_large(intake: Intake, executor: Executor, path: Location) -> None:
-    """Check memory and room on the disk before the first shard.
+def _do_strips(run: Run, intake: Intake) -> Inventory:
+    """Do every shard that is not made from this very content; files whose pixels cannot be read leave the inventory.
 
-    Raises:
-        UserError: something does not fit; the message says what to change.
+    A file that fails in one shard is left out everywhere: shards that had used other parts of it are done once more.
     """
-    grid, channels = intake.grid, intake.source.channels
-    n_dates = len(composite_dates(intake.method.year, intake.method.calendar))
-    cells = cells_inside(grid, intake.outline)
-    width = strip_width(intake.source, grid)
-    work = work_of(grid, channels, n_dates, cells).reading(width, pixels_per_cell(grid, intake.inventory.scenes))
-    check_tasks(STAGE, ingest_bytes, work, grid.chunk, executor.describe())
-    to_do = [shard for strip in strips_left(intake) for shard in strip.shards]
-    check_room(path, layers(channels), n_dates, grid, cells, to_do)
+    config, stage, inventory = run.config, intake.stage, intake.inventory
+    undecodable = dict(layout.attributes(stores.open_to_read(stage.path)).get(_UNDECODABLE, {}))
+    task = partial(ingest_strip, intake.settings, stage.writer)
+    while strips := strips_left(intake._replace(inventory=inventory, stage=stage)):
+        unreadable: dict[Path, str] = {}
+        for found in stage.do_shards(run, task, strips):
+            unreadable |= found
+        for path, reason in unreadable.items():
+            run.reporter.message(f"set aside: {reason}")
+            undecodable[inventory.digests[path]] = reason
+        if unreadable:
+            stores.open_to_write(stage.path).update_attributes({_UNDECODABLE: undecodable})
+            inventory = without_unreadable(
+                inventory, intake.source, config.observations, intake.outline, unreadable, _as_of(config)
+            )
+            stage = replace(stage, made_from=shard_fingerprints(intake.settings, inventory, stage.grid))
+    return inventory
 
 
 def _refuse_too_few(inventory: Inventory, config: Config) -> None:
@@ -161,7 +184,7 @@ def _refuse_too_few(inventory: Inventory, config: Config) -> None:
     refuse_too_few(inventory, config.observations, config.ingest.max_missing_share, way_out)
 
 
-def _tell(quality: dict[str, Any], reporter: Reporter) -> None:
+def _say_quality(quality: dict[str, Any], reporter: Reporter) -> None:
     """Say what became of the pixels; where none counts, that is hardly meant."""
     valued, accepted = quality["pixels_with_value"] / max(1, quality["pixels"]), quality["accepted_share"]
     reporter.message(f"{100 * valued:.1f} % of the pixels hold a value, {100 * accepted:.1f} % of these are accepted")
@@ -206,11 +229,11 @@ def _share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
 
 
-def _method(config: Config, source: Source, grid: Grid) -> IngestSettings:
+def _settings(config: Config, source: Source, grid: Grid) -> IngestSettings:
     cells = (layout.spatial_attributes(grid.geobox), grid.shard, grid.chunk)
     how = (config.year, config.ingest.calendar, source.settings(), config.ingest.min_valid_share, cells)
-    mark = fingerprint(STAGE, VERSION, how)
-    return IngestSettings(config.cube, source, config.year, config.ingest.calendar, config.ingest.min_valid_share, mark)
+    of_settings = fingerprint_of(STAGE, VERSION, how)
+    return IngestSettings(source, config.year, config.ingest.calendar, config.ingest.min_valid_share, of_settings)
 
 
 def _about(config: Config, source: Source, inventory: Inventory) -> dict[str, Any]:
@@ -243,30 +266,3 @@ def _found(inventory: Inventory) -> dict[str, Any]:
 def _facts(about: dict[str, Any], inventory: Inventory) -> dict[str, Any]:
     told = ("qc_policy", "qc_rules", "quality", "simulated")
     return {**_found(inventory), **{name: about[name] for name in told if name in about}}
-
-
-def _work_off(
-    inventory: Inventory,
-    method: IngestSettings,
-    mark: str,
-    grid: Grid,
-    without: Callable[..., Inventory],
-    executor: Executor,
-    reporter: Reporter,
-) -> Inventory:
-    """Do every shard that is not made from this very content; files whose pixels cannot be read leave the inventory.
-
-    A file that fails in one shard is left out everywhere: shards that had used other parts of it are done once more.
-    """
-    undecodable = dict(layout.attributes(stores.open_to_read(method.path)).get(_UNDECODABLE, {}))
-    while strips := list(strips_to_do(inventory, method, grid)):
-        unreadable: dict[Path, str] = {}
-        for found in run_shards(executor, partial(ingest_strip, method, mark), strips, STAGE, reporter):
-            unreadable |= found
-        for path, reason in unreadable.items():
-            reporter.message(f"set aside: {reason}")
-            undecodable[inventory.digests[path]] = reason
-        if unreadable:
-            stores.open_to_write(method.path).update_attributes({_UNDECODABLE: undecodable})
-            inventory = without(inventory, unreadable=unreadable)
-    return inventory

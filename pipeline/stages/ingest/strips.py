@@ -1,6 +1,6 @@
 """The shards of a cube that are to be ingested, in strips whose files are read once, and the work on one strip."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,29 +12,29 @@ from pipeline.base.accounting import count_pixels
 from pipeline.base.calendar import CalendarName, composite_dates, period_of
 from pipeline.base.channel import Channel
 from pipeline.base.errors import GranuleError
-from pipeline.base.fingerprint import fingerprint
-from pipeline.base.locations import Location
+from pipeline.base.fingerprint import Fingerprint, fingerprint_of
+from pipeline.base.stage_names import Stage
 from pipeline.cube import layout, stores
 from pipeline.cube.channels import layer
+from pipeline.cube.shard_writer import ShardWriter
 from pipeline.grid.grid import Grid, Shard
 from pipeline.sources.source import Scene, Source
 from pipeline.stages.ingest.averaging import ShardAverage
 from pipeline.stages.ingest.footprint import Footprint, density, footprint, window_of
 from pipeline.stages.ingest.inventory import Inventory
 
-STAGE: Final = "ingest"
+STAGE: Final = Stage.INGEST
 
 
 @dataclass(frozen=True)
 class IngestSettings:
     """How observations become averages: all that a task needs to know besides its shards and scenes."""
 
-    path: Location
     source: Source
     year: int
     calendar: CalendarName
     least: float
-    mark: str  # fingerprint of all of this
+    fingerprint: Fingerprint  # of all of this
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Strip:
     """Shards beside each other in a row, whose scenes are read once for all of them: one task."""
 
     shards: tuple[Shard, ...]
-    marks: tuple[str, ...]  # of the shards: fingerprints of what they are made from
+    made_from: tuple[Fingerprint, ...]  # fingerprints of what each shard is made from
     scenes: tuple[Scene, ...]
 
     def __str__(self) -> str:
@@ -66,23 +66,30 @@ def layers(channels: Sequence[Channel]) -> list[layout.Layer]:
     ]
 
 
-def strips_to_do(inventory: Inventory, method: IngestSettings, grid: Grid, *, anew: bool = False) -> Iterator[Strip]:
-    """The shards that are missing or made from other content, in strips as wide as the source decodes at once.
-
-    All of them where the cube is made `anew`, and then nothing is looked up in it.
-    """
-    names = [each.name for each in layers(method.source.channels)]
+def shard_fingerprints(settings: IngestSettings, inventory: Inventory, grid: Grid) -> dict[Shard, Fingerprint]:
+    """Return the fingerprints of what single shards are made from: the settings, and the files that may touch each."""
     touching = _scenes_by_shard(inventory.scenes, grid)
-    marks = {shard: fingerprint(method.mark, inventory.inputs(touching[shard])) for shard in grid.shards}
-    to_do = list(grid.shards) if anew else stores.shards_to_do(method.path, STAGE, marks, names, grid)
-    width = strip_width(method.source, grid)
-    strips: dict[tuple[int, int], list[Shard]] = {}
-    for shard in to_do:
-        strips.setdefault((shard.i, shard.j // width), []).append(shard)
-    for shards in strips.values():
-        needed = {id(scene) for shard in shards for scene in touching[shard]}
+    return {shard: fingerprint_of(settings.fingerprint, inventory.inputs(touching[shard])) for shard in grid.shards}
+
+
+def strips_of(
+    shards: Sequence[Shard],
+    inventory: Inventory,
+    settings: IngestSettings,
+    grid: Grid,
+    made_from: Mapping[Shard, Fingerprint],
+) -> list[Strip]:
+    """Put shards together in strips as wide as the source decodes at once."""
+    touching, width = _scenes_by_shard(inventory.scenes, grid), strip_width(settings.source, grid)
+    rows: dict[tuple[int, int], list[Shard]] = {}
+    for shard in shards:
+        rows.setdefault((shard.i, shard.j // width), []).append(shard)
+    strips = []
+    for members in rows.values():
+        needed = {id(scene) for shard in members for scene in touching[shard]}
         scenes = tuple(scene for scene in inventory.scenes if id(scene) in needed)
-        yield Strip(tuple(shards), tuple(marks[shard] for shard in shards), scenes)
+        strips.append(Strip(tuple(members), tuple(made_from[shard] for shard in members), scenes))
+    return strips
 
 
 def strip_width(source: Source, grid: Grid) -> int:
@@ -108,41 +115,34 @@ def _scenes_by_shard(scenes: Sequence[Scene], grid: Grid) -> dict[Shard, tuple[S
     return found
 
 
-def ingest_strip(method: IngestSettings, run: str, strip: Strip) -> dict[Path, str]:
-    """Write the shards of a strip; where files cannot be read, write nothing and return them with the reason.
-
-    `run` is the fingerprint with which the stage was begun.
-    """
-    grid = layout.read_grid(stores.open_to_read(method.path))
-    by_period: list[list[Scene]] = [[] for _ in composite_dates(method.year, method.calendar)]
+def ingest_strip(settings: IngestSettings, writer: ShardWriter, strip: Strip) -> dict[Path, str]:
+    """Write the shards of a strip; where files cannot be read, write nothing and return them with the reason."""
+    grid = layout.read_grid(stores.open_to_read(writer.path))
+    by_period: list[list[Scene]] = [[] for _ in composite_dates(settings.year, settings.calendar)]
     for scene in strip.scenes:
-        by_period[period_of(scene.day, method.calendar)].append(scene)
+        by_period[period_of(scene.day, settings.calendar)].append(scene)
     places = {scene.geobox for scene in strip.scenes}
     averages, footprints = [], []
     for shard in strip.shards:
         cells = grid.shard_geobox(shard)
         of_shard = {place: where for place in places if (where := footprint(cells, place))}
         capacity = _capacity(cells, of_shard, by_period)
-        averages.append(ShardAverage(cells.shape, method.source.channels, len(by_period), method.least, capacity))
+        averages.append(ShardAverage(cells.shape, settings.source.channels, len(by_period), settings.least, capacity))
         footprints.append(of_shard)
     unreadable: dict[Path, str] = {}
     for index, scenes in enumerate(by_period):
         for scene in scenes:
             try:
-                _add_scene(scene, method.source, [of_shard.get(scene.geobox) for of_shard in footprints], averages)
+                _add_scene(scene, settings.source, [of_shard.get(scene.geobox) for of_shard in footprints], averages)
             except GranuleError as error:
                 unreadable[scene.path] = str(error)
         for average in averages:
             average.end_period(index)
     if unreadable:
         return unreadable
-    for shard, mark, average in zip(strip.shards, strip.marks, averages, strict=True):
+    for shard, made_from, average in zip(strip.shards, strip.made_from, averages, strict=True):
         arrays = average.arrays()
-        with stores.writing(method.path, STAGE, run) as group:
-            stores.discard_record(group, STAGE, shard)
-            for name, values in arrays.items():
-                stores.write_shard(group, name, grid, shard, values)
-            stores.write_record(group, STAGE, shard, {"mark": mark, "counts": dict(average.counts)})
+        writer.write(grid, shard, arrays.items(), made_from, counts=dict(average.counts))
         count_pixels(arrays["land_share"].size)
     return {}
 

@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.base.accounting import count_pixels
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter
+from pipeline.base.stage_names import Stage
 from pipeline.cube import layout, stores
 from pipeline.cube.channels import read_channels
 from pipeline.cube.masks import count_cells
@@ -36,7 +37,7 @@ def sample_series(path: Location, size: int, seed: int, executor: Executor, repo
         size: number of series; all cells to train on if there are fewer.
         seed: the same seed gives the same series, in the same order, whatever the executor.
     """
-    places = draw(count_cells(stores.require(path, "prepare", "prepare"), "train_mask"), size, seed)
+    places = draw(count_cells(stores.require(path, Stage.PREPARE, "prepare"), "train_mask"), size, seed)
     shares = [_Share(shard, chosen) for shard, chosen in places.items()]
     drawn = dict(run_shards(executor, partial(_sample_shard, path=path), shares, "sample", reporter))
     parts = [drawn[shard] for shard in places]
@@ -45,7 +46,7 @@ def sample_series(path: Location, size: int, seed: int, executor: Executor, repo
 
 def series_by_shard(path: Location) -> Iterator[np.ndarray]:
     """All series (n, T, C) to train on, of one shard after the other: memory is bounded by the shard."""
-    group = stores.require(path, "prepare", "prepare")
+    group = stores.require(path, Stage.PREPARE, "prepare")
     grid = layout.read_grid(group)
     for shard in grid.shards:
         series, _ = mapped_series(group, grid.window(shard), "train_mask")

@@ -17,9 +17,10 @@ from pipeline.base import accounting
 from pipeline.base.accounting import Account
 from pipeline.base.errors import UserError
 from pipeline.base.files import write_bytes, write_text
-from pipeline.base.fingerprint import fingerprint
+from pipeline.base.fingerprint import fingerprint_of
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter, Silent
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
 from pipeline.cube.channels import read_channels
@@ -35,7 +36,7 @@ from pipeline.stages.train.progress import TrainingBar
 from pipeline.stages.train.sample import Sample, sample_series
 from pipeline.stages.train.task import TrainingTask
 
-STAGE: Final = "train"
+STAGE: Final = Stage.TRAIN
 VERSION: Final = 4
 
 
@@ -56,7 +57,7 @@ def train(config: Config, executor: Executor | None = None, reporter: Reporter |
             f"{config.year} is mapped with the model of {config.inference.model_year} and none is trained: leave out "
             "inference.model_year for one of its own."
         )
-    group = stores.require(config.cube, "prepare", "prepare")
+    group = stores.require(config.cube, Stage.PREPARE, "prepare")
     estimator = make_estimator(config)
     options = with_preset(estimator.get_params())
     mark = train_mark(config, group)
@@ -113,15 +114,15 @@ def _say_when_labels_peak(
 def train_mark(config: Config, cube: zarr.Group) -> str:
     """Fingerprint of a model: of the prepared cube and of all settings of the training."""
     options = with_preset(make_estimator(config).get_params())  # what a preset stands for may change with the software
-    made_from = stores.stage_fingerprint(cube, "prepare")
-    return fingerprint(STAGE, VERSION, made_from, config.training, config.seed, options)
+    made_from = stores.stage_fingerprint(cube, Stage.PREPARE)
+    return fingerprint_of(STAGE, VERSION, made_from, config.training, config.seed, options)
 
 
 def state_folder(config: Config) -> Path:
     """Where the state of a training that has not ended is kept: on a disk, a folder for each place of outputs."""
     if config.local is None and isinstance(config.year_folder, Path):
         return config.year_folder / "training"
-    place = fingerprint(str(config.out))
+    place = fingerprint_of(str(config.out))
     return config.local_folder / config.region.name / str(config.year) / f"training-{place}"
 
 

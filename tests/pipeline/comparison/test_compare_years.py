@@ -15,6 +15,7 @@ from pipeline.comparison.methods import METHODS, choose_methods
 from pipeline.comparison.years import YearTrial, load_years
 from pipeline.reports.comparison import comparison_section
 from pipeline.runtime.executor import InProcess
+from pipeline.stages.context import Run
 from pipeline.stages.reference import reduce_reference
 from pipeline.stages.train.sample import sample_series
 from tests.support.fake_methods import FITS, fake
@@ -255,7 +256,7 @@ def test_nothing_compared_is_no_section(country, tmp_path):
 def test_a_map_of_elsewhere_is_named(country, finished, tmp_path):
     config = small_config(country, finished.out, ingest__shard=16, ingest__chunk=8, training__sample_pixels=100)
     contest = YearTrial(config, 0.0, InProcess(), Silent())
-    elsewhere = zarr.open_group(reduce_reference(config, _grid(config), InProcess(), Silent()).outputs[0], mode="r")
+    elsewhere = zarr.open_group(reduce_reference(Run(config), _grid(config)).outputs[0], mode="r")
     copy = zarr.create_group(tmp_path / "reference.zarr", zarr_format=3)
     copy.create_array("season", data=np.full_like(elsewhere["season"][:], 255))
     contest._reference = tmp_path / "reference.zarr"

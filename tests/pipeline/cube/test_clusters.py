@@ -13,7 +13,7 @@ import zarr
 from pipeline.base.errors import UserError
 from pipeline.base.locations import keys_below, to_location
 from pipeline.cube import append, clusters, layout, stores
-from pipeline.cube.clusters import STAGE, add_year, map_mark, maps_of, published, years_to_write
+from pipeline.cube.clusters import STAGE, add_year, map_fingerprint, maps_of, published, years_to_write
 from tests.support.cluster_maps import make_map, numbers, year_config
 from tests.support.faults import Killed, ended_after, full_disk
 from tests.support.small_country import stamps
@@ -43,7 +43,7 @@ def killed_after(changes, monkeypatch, fault=Killed):
 
 
 def add(config):
-    add_year(config.outputs, map_mark(stores.open_to_read(config.map)))
+    add_year(config.outputs, map_fingerprint(stores.open_to_read(config.map)))
 
 
 def grown(out, *years):

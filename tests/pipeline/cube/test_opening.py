@@ -16,7 +16,7 @@ from pipeline import open_clusters, open_year
 from pipeline.base.errors import UserError
 from pipeline.base.locations import to_location
 from pipeline.cube import append, layout, stores
-from pipeline.cube.clusters import add_year, map_mark
+from pipeline.cube.clusters import add_year, map_fingerprint
 from tests.support.cluster_maps import make_map, numbers
 from tests.support.written import GRID
 
@@ -83,7 +83,7 @@ def test_what_is_missing_is_told_with_what_there_is(finished, tmp_path):
 
 def add(out, year):
     config = make_map(out, year)
-    add_year(config.outputs, map_mark(stores.open_to_read(config.map)))
+    add_year(config.outputs, map_fingerprint(stores.open_to_read(config.map)))
     return config
 
 

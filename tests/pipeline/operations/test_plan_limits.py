@@ -200,17 +200,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from pipeline.runtime import per_process
-from pipeline.cube import layout, stores
-from pipeline.stages import prepare
-
-from pipeline.cube.channels import read_channels
-
 from pipeline.config.config import load_config
-
-from pipeline.stages.infer.stage import InferTask
-from pipeline.cube.trained_model import load_model
-
+from pipeline.cube import layout, stores
+from pipeline.cube.channels import read_channels
 from pipeline.cube.map_layers import map_layers
+from pipeline.cube.shard_writer import ShardWriter
+from pipeline.cube.trained_model import load_model
+from pipeline.stages import prepare
+from pipeline.stages.infer.stage import InferTask
 
 stage, out = sys.argv[1], Path(sys.argv[2])
 config = load_config(out=out, region__outline=out / "outline.geojson")
@@ -220,10 +217,11 @@ if stage == "infer":
     arrays = map_layers(("winter", "summer"), channels, config.inference.outputs)
     stores.begin(config.map, "infer", "m", grid, arrays, axes=[layout.time_axis(layout.read_dates(cube))])
     per_process.make("model", partial(load_model, config.model), "cpu")
-    InferTask(config.cube, config.map, "m", "m", arrays, "model", None)(grid.shards[0])
+    InferTask(config.cube, ShardWriter(config.map, "infer", "m"), "m", arrays, "model", None)(grid.shards[0])
 else:
     stores.begin_layers(config.cube, "prepare", "m", grid, prepare.layers(channels))
-    prepare.prepare_shard(grid.shards[0], config=config, cropland="all", mark="m", method="m")
+    writer = ShardWriter(config.cube, "prepare", "m")
+    prepare.prepare_shard(grid.shards[0], config=config, cropland="all", writer=writer, method="m")
 # not ru_maxrss, in which the process that started this one is counted too
 (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(1024 * int(peak))

@@ -11,13 +11,12 @@ from rasterio.transform import from_origin
 from shapely.geometry import box
 
 from pipeline.base.errors import UserError
-from pipeline.base.progress import Silent
 from pipeline.cube import layout, stores
 from pipeline.grid.grid import make_grid
 from pipeline.grid.polygons import read_outline
 from pipeline.references import legend, worldcereal
 from pipeline.references.majority import majority
-from pipeline.runtime.executor import InProcess
+from pipeline.stages.context import Run
 from pipeline.stages.reference import open_reference, reduce_reference, reference_mark, reference_to_geotiff
 from tests.support.class_maps import write_map
 from tests.support.small_country import small_config
@@ -156,7 +155,7 @@ def test_the_whole_job_reads_the_zips_in_place(country, tmp_path, zones):
     )
     settings = config.ingest
     grid = make_grid(settings.grid, read_outline(config.region.outline), settings.shard, settings.chunk)
-    reduce_reference(config, grid, InProcess(), Silent())
+    reduce_reference(Run(config), grid)
     group = stores.open_to_read(config.reference_grid)
     attributes = layout.attributes(group)
     assert (attributes["product"], attributes["reference_year"], attributes["reference_crs"]) == (

@@ -20,7 +20,7 @@ from pipeline.cube import layout, stores
 from pipeline.cube.channels import read_channels
 from pipeline.cube.series import mapped_numbers, mapped_series
 from pipeline.runtime.dask.executor import OnDask
-from pipeline.stages.infer.stage import infer, shard_marks
+from pipeline.stages.infer.stage import infer, shard_fingerprints
 from tests.support.paths import ROOT
 from tests.support.small_country import small_config, stamps
 
@@ -124,7 +124,7 @@ def test_a_killed_infer_goes_on_and_ends_with_the_same_bytes(finished, trained):
     done = objects(trained.map)
     grid = layout.read_grid(stores.open_to_read(trained.map))
     method = str(stores.stage_method(stores.open_to_read(trained.map), "infer"))
-    marks = shard_marks(stores.open_to_read(trained.cube), method, grid.shards)
+    marks = shard_fingerprints(stores.open_to_read(trained.cube), method, grid.shards)
     left = stores.shards_to_do(trained.map, "infer", marks, OUTPUTS, grid)
     assert 0 < len(left) < len(grid.shards)
     before = time.time_ns()

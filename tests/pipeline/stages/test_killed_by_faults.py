@@ -123,7 +123,7 @@ def tiny_disk(folder: Path, size: str) -> Iterator[None]:
 
 def test_a_full_disk_is_said_once_and_a_larger_one_is_gone_on_with(country, tmp_path, executor, monkeypatch):
     monkeypatch.setattr(
-        "pipeline.stages.infer.stage.check_room", lambda *_: None
+        "pipeline.stages.shard_stage.check_room", lambda *_: None
     )  # others fill the disk once it has been looked at
     disk = tmp_path / "disk"
     with tiny_disk(disk, "1m"):

@@ -10,13 +10,12 @@ import typer
 from typer.testing import CliRunner
 
 from pipeline.base.errors import UserError
-from pipeline.base.progress import Silent
 from pipeline.cli import reference as reference_command
 from pipeline.cube import layout, stores
 from pipeline.grid.grid import make_grid
 from pipeline.grid.polygons import read_outline
 from pipeline.references import PRODUCTS, eucropmap, legend
-from pipeline.runtime.executor import InProcess
+from pipeline.stages.context import Run
 from pipeline.stages.ingest.stage import ingest
 from pipeline.stages.prepare import prepare
 from pipeline.stages.reference import open_reference, reduce_reference, reference_mark, reference_to_geotiff
@@ -30,15 +29,15 @@ def grid_of(config):
 
 
 def reduced(config):
-    reduce_reference(config, grid_of(config), InProcess(), Silent())
+    reduce_reference(Run(config), grid_of(config))
     return stores.open_to_read(config.reference_grid)
 
 
 def test_the_reduced_map_lies_on_the_cube_s_grid(config):
     ingest(config)
     grid = layout.read_grid(stores.open_to_read(config.cube))
-    assert reduce_reference(config, grid, InProcess(), Silent()).fresh
-    assert not reduce_reference(config, grid, InProcess(), Silent()).fresh
+    assert reduce_reference(Run(config), grid).fresh
+    assert not reduce_reference(Run(config), grid).fresh
     group = stores.open_to_read(config.reference_grid)
     x, y = np.meshgrid(*(grid.geobox.coordinates[name].values for name in ("x", "y")))
     code = crop_code(x, y)  # its squares nest in the cells

@@ -21,7 +21,7 @@ from pipeline.config.config import Config
 from pipeline.cube import layout, stores
 from pipeline.grid.grid import Shard
 from pipeline.runtime.executor import InProcess
-from pipeline.stages.infer.stage import infer, shard_marks
+from pipeline.stages.infer.stage import infer, shard_fingerprints
 from pipeline.stages.publish import publish
 from pipeline.stages.run import run
 from pipeline.stages.train.stage import state_folder
@@ -174,7 +174,7 @@ def test_a_killed_infer_on_s3_goes_on_and_ends_with_the_same_bytes(s3, country, 
         assert not xr.open_zarr(str(config.map), consolidated=False).attrs["complete"]
     grid = layout.read_grid(stores.open_to_read(config.map))
     method = str(stores.stage_method(stores.open_to_read(config.map), "infer"))
-    marks = shard_marks(stores.open_to_read(config.cube), method, grid.shards)
+    marks = shard_fingerprints(stores.open_to_read(config.cube), method, grid.shards)
     left = stores.shards_to_do(config.map, "infer", marks, ["label", "fpar_filled"], grid)
     assert len(left) == len(grid.shards) - 7
     assert infer(config).facts["shards"] == len(left)
