@@ -1,0 +1,106 @@
+"""The public names of `sitscube`, what importing them loads, and `model` without the libraries of the pipeline."""
+
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+
+import pytest
+
+import model
+import pipeline
+import sitscube
+from tests.support.paths import ROOT
+
+HOMES = {
+    "CRLI": model,
+    "JointClustering": model,
+    "MeanDEC": model,
+    "open_clusters": pipeline,
+    "open_year": pipeline,
+}
+NOT_FOR_MODEL = ("dask", "distributed", "fsspec", "h5py", "matplotlib", "odc", "prefect", "rasterio", "xarray", "zarr")
+
+
+def printed(code):
+    """What a fresh interpreter in the checkout prints."""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.split()
+
+
+def loaded_after(statement):
+    """The top-level modules that a fresh interpreter has loaded after a statement."""
+    code = f"import sys\n{statement}\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    return set(printed(code))
+
+
+def test_importing_the_door_loads_no_library():
+    loaded = loaded_after("import sitscube; assert sitscube.__version__; dir(sitscube)")
+    assert not loaded & {"torch", "zarr", "numpy", "xarray", "dask", "sklearn", "model", "pipeline", "flows"}
+
+
+def test_an_estimator_loads_no_pipeline():
+    loaded = loaded_after("from sitscube import MeanDEC")
+    assert {"model", "torch"} <= loaded
+    assert not loaded & {"pipeline", "zarr", "dask", "prefect"}
+
+
+def test_opening_outputs_loads_no_torch():
+    loaded = loaded_after("from sitscube import open_year")
+    assert {"pipeline", "zarr"} <= loaded
+    assert not loaded & {"model", "torch", "prefect"}
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_every_name_is_that_of_its_package(name):
+    assert getattr(sitscube, name) is getattr(HOMES[name], name)
+
+
+def test_all_names_are_listed():
+    assert set(sitscube.__all__) == {*HOMES, "__version__"} == set(dir(sitscube))
+
+
+def test_an_unknown_name_is_refused_with_the_names_there_are():
+    with pytest.raises(AttributeError, match=r"no attribute 'MeanDec'; it has CRLI, JointClustering, MeanDEC, "):
+        sitscube.MeanDec  # noqa: B018
+    with pytest.raises(ImportError):
+        from sitscube import JointCluster  # noqa: F401
+
+
+def test_the_version_is_that_of_pyproject():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        written = tomllib.load(file)["project"]["version"]
+    assert sitscube.__version__ == version("sitscube") == written
+
+
+def test_an_installation_holds_all_packages():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        setuptools = tomllib.load(file)["tool"]["setuptools"]
+    assert set(setuptools["packages"]["find"]["include"]) == {"sitscube*", "model*", "pipeline*", "flows*"}
+    for package in ("sitscube", "model", "pipeline"):
+        assert "py.typed" in setuptools["package-data"][package]
+        assert (ROOT / package / "py.typed").is_file()
+
+
+def test_model_works_without_the_libraries_of_the_pipeline():
+    code = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        absent = name.partition(".")[0] in {NOT_FOR_MODEL!r}
+        return None if absent else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+import numpy as np
+from model import MeanDEC
+X = np.random.default_rng(0).random((40, 6), dtype=np.float32)
+X[::3, 2] = np.nan
+print(*MeanDEC(n_iter=2, pretrain_epochs=1, batch_size=20, random_state=0).fit(X).predict(X))
+"""
+    labels = printed(code)
+    assert len(labels) == 40
+    assert set(labels) <= {"0", "1"}
