@@ -26,7 +26,7 @@ SAMPLE: Final = "sample.npz"  # row and column on the grid of every training ser
 TRAINING_RECORD: Final = "training.json"
 
 
-class TrainingRecord(TypedDict):
+class TrainingRecord(TypedDict, total=False):
     """Describe a finished training."""
 
     fingerprint: Fingerprint  # of the prepared cube and of all settings of the training
