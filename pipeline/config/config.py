@@ -124,7 +124,7 @@ class Config(BaseSettings):
 
     @property
     def regions_path(self) -> Path | None:
-        """Return the path of the regions with figures of their own: the configured one, or for Italy the packaged one."""
+        """Return the path of the regions with figures of their own: the configured or, for Italy, the packaged one."""
         if self.evaluation.regions is None and self.region.outline == ITALY:
             return ITALY_BELTS
         return self.evaluation.regions

@@ -56,33 +56,10 @@ from pipeline.cube.zarr_access import location_of, open_group, open_store
 from pipeline.grid.grid import Grid
 
 __all__ = (
-    "NOT_BEGUN",
-    "ROOT",
-    "begin",
-    "begin_layers",
-    "clear",
-    "create",
-    "discard",
-    "discard_record",
-    "find",
-    "fingerprints_after",
-    "finish",
-    "holds",
-    "is_finished",
-    "layer_names",
-    "match_layers",
-    "open_to_read",
-    "open_to_write",
-    "read_records",
-    "read_window",
-    "require",
-    "shards_to_do",
-    "stage_fingerprint",
-    "stage_fingerprint_at",
-    "stage_method",
-    "write_record",
-    "write_shard",
-    "writing",
+    "NOT_BEGUN", "ROOT", "begin", "begin_layers", "clear", "create", "discard", "discard_record", "find",
+    "fingerprints_after", "finish", "holds", "is_finished", "layer_names", "match_layers", "open_to_read",
+    "open_to_write", "read_records", "read_window", "require", "shards_to_do", "stage_fingerprint",
+    "stage_fingerprint_at", "stage_method", "write_record", "write_shard", "writing",
 )  # fmt: skip
 ROOT: Final = "zarr.json"  # of a store: removed last, so that a store removed in part is still known as ours
 NOT_BEGUN: Final[Mapping[str, object]] = {"stages": {}, "fingerprint": "", "complete": False}
