@@ -1,4 +1,4 @@
-"""The configuration: one frozen model; TOML file, environment and command line, each stronger than the one before."""
+"""The configuration: one frozen model, from a TOML file, the environment and the command line; later ones win."""
 
 import os
 import re
@@ -35,7 +35,7 @@ ENVIRONMENT: Final = "SITSCUBE_"
 
 
 class Config(BaseSettings):
-    """All that a run depends on."""
+    """Describe all that a run depends on."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix=ENVIRONMENT, env_nested_delimiter="__", validate_default=True
@@ -78,129 +78,129 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Strongest first: command line, environment, TOML file."""
+        """Return the sources, with the strongest first: command line, environment, TOML file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     @property
     def simulated(self) -> bool:
-        """Whether the granules are made here."""
+        """Return whether the granules are simulated."""
         return self.ingest.granules is None and self.raster.folder is None and not self.download.enabled
 
     @property
     def granules(self) -> Path:
-        """Folder of the granules: the one given, or where simulated or downloaded ones are put."""
+        """Return the folder of the granules: the configured one, or that of simulated or downloaded ones."""
         if self.ingest.granules is not None:
             return self.ingest.granules
         return self.simulated_granules if self.simulated else self.archive
 
     @property
     def observations(self) -> Path:
-        """Folder of the files that the cube is made from."""
+        """Return the folder of the files that the cube is made from."""
         return self.raster.folder or self.granules
 
     @property
     def local_folder(self) -> Path:
-        """Folder on this machine for what has to lie on a disk."""
+        """Return the folder on this machine for files that must be on a disk."""
         if self.local is not None:
             return self.local
         return self.out if isinstance(self.out, Path) else Path("out").absolute()
 
     @property
     def archive(self) -> Path:
-        """Folder of downloaded granules where none is given."""
+        """Return the folder of downloaded granules, for a configuration without one."""
         return self.local_folder / "archive" / f"{self.download.product}.{self.download.version}" / str(self.year)
 
     @property
     def simulated_granules(self) -> Path:
-        """Folder of simulated granules."""
+        """Return the folder of simulated granules."""
         return self.local_folder / "simulated" / "VNP15A2H" / str(self.year)
 
     @property
     def reference_path(self) -> Path | None:
-        """The reference crop map, if there is one."""
+        """Return the path of the reference crop map, or None."""
         if self.reference.path is None and self.simulated:
             return self.local_folder / "simulated" / "EUCROPMAP" / f"EUCROPMAP_{self.year}_simulated.tif"
         return self.reference.path
 
     @property
     def regions_path(self) -> Path | None:
-        """The regions that figures are given for: those configured, or for the whole of Italy the packaged ones."""
+        """Return the path of the regions with figures of their own: the configured or, for Italy, the packaged one."""
         if self.evaluation.regions is None and self.region.outline == ITALY:
             return ITALY_BELTS
         return self.evaluation.regions
 
     @property
     def outputs(self) -> Outputs:
-        """Where the outputs lie."""
+        """Return the paths of the outputs of the year."""
         return Outputs(self.out, self.region.name, self.year)
 
     @property
     def region_folder(self) -> Location:
-        """Folder of the region's outputs of all years."""
-        return self.out / self.region.name
+        """Return the folder of the region's outputs of all years."""
+        return self.outputs.region_folder
 
     @property
     def year_folder(self) -> Location:
-        """Folder of the year's outputs."""
-        return self.region_folder / str(self.year)
+        """Return the folder of the year's outputs."""
+        return self.outputs.year_folder
 
     @property
     def cube(self) -> Location:
-        """The year's observations, their counts and means."""
-        return self.year_folder / "cube.zarr"
+        """Return the store of the year's observations, their counts and means."""
+        return self.outputs.cube
 
     @property
     def map(self) -> Location:
-        """The year's labels, confidence and filled series."""
-        return self.year_folder / "map.zarr"
+        """Return the store of the year's labels, confidence and filled series."""
+        return self.outputs.map
 
     @property
     def reference_grid(self) -> Location:
-        """The reference crop map reduced to the grid."""
+        """Return the store of the reference crop map on the grid."""
         return self.year_folder / "reference.zarr"
 
     @property
     def model(self) -> Location:
-        """Folder of the trained model that maps the year."""
+        """Return the folder of the trained model that maps the year."""
         return self.region_folder / str(self.inference.model_year or self.year) / "model"
 
     @property
     def trains(self) -> bool:
-        """Whether the year is mapped with a model of its own, and not with that of another year."""
+        """Return whether the year is mapped with its own model, and not with that of another year."""
         return self.inference.model_year in (None, self.year)
 
     @property
     def report(self) -> Location:
-        """Folder of the year's report."""
+        """Return the folder of the year's report."""
         return self.year_folder / "report"
 
     @property
     def products(self) -> Location:
-        """Folder of the year's files for other software."""
+        """Return the folder of the year's files for other software."""
         return self.year_folder / "products"
 
     @property
     def comparison(self) -> Path:
-        """Folder of the region's comparison of methods: on a disk, for its ledger is appended to."""
+        """Return the folder of the region's comparison of methods; it is on a disk, because its log is appended to."""
         folder = self.region_folder
         return (folder if isinstance(folder, Path) else self.local_folder / self.region.name) / "comparison"
 
     @property
     def clusters(self) -> Location:
-        """The cluster cube of all years of the region."""
-        return self.region_folder / "clusters.zarr"
+        """Return the cluster cube of all years of the region."""
+        return self.outputs.clusters
 
 
 def load_config(file: Path | None = None, **overrides: Any) -> Config:
     """Build the configuration from a TOML file, the environment and overrides.
 
     Args:
-        file: TOML file, or None for defaults and environment alone. Paths in it count from where the command runs.
-        overrides: values of the command line; a dotted section is written with a double underscore
-            (`ingest__grid="sinusoidal-927m"`). None means not given.
+        file: TOML file, or None for defaults and environment alone. Paths in it are relative to the working directory.
+        overrides: values of the command line; a section is separated by a double underscore
+            (`ingest__grid="sinusoidal-927m"`). None means that the value is not set here.
 
     Raises:
-        UserError: the file cannot be read, or a key or value is unknown or wrong; every such place is named.
+        UserError: the file cannot be read, or a key or value is unknown or wrong; the message names all of them.
     """
     _refuse_unknown_environment()
     given: dict[str, Any] = {}
@@ -243,7 +243,7 @@ def _refuse_unknown_environment() -> None:
 
 
 def key_paths() -> list[str]:
-    """Every key of the configuration, dotted: "year", "ingest.grid", ..."""
+    """Return every key of the configuration, dotted: "year", "ingest.grid", ..."""
     paths = []
     for name, field in Config.model_fields.items():
         section = field.annotation
@@ -267,14 +267,14 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     return f"the configuration{source} cannot be used:\n" + "\n".join(lines)
 
 
-def _shown(value: Any) -> str:
-    """A value as in messages: what may stand for credentials in a URL is left out."""
+def _shown(value: object) -> str:
+    """Return a value for messages, without the parts of a URL that may be credentials."""
     text = repr(value)
     return re.sub(r"\?.*", "?...", re.sub(r"://.*@", "://...@", text)) if "://" in text else text
 
 
 def _siblings(place: tuple[int | str, ...]) -> list[str]:
-    """The keys beside one that is unknown: of the configuration, of a section, or of an item in a list of them."""
+    """Return the known keys in the place of an unknown one: the configuration, a section, or an item of a list."""
     model: type[BaseModel] = Config
     for part in place[:-1]:
         if isinstance(part, str):

@@ -1,4 +1,4 @@
-"""The regions that a configuration gives figures for."""
+"""The regions of a configuration that have figures of their own."""
 
 from pipeline.base.errors import UserError
 from pipeline.base.fingerprint import content_digest
@@ -7,10 +7,10 @@ from pipeline.grid.polygons import Region, check_overlap, read_outline, read_reg
 
 
 def configured_regions(config: Config) -> list[Region]:
-    """The regions that figures are given for; none where none are configured.
+    """Read the configured regions; none where none are configured.
 
     Raises:
-        UserError: as of `read_regions` and `check_overlap`.
+        UserError: see `read_regions` and `check_overlap`.
     """
     path = config.regions_path
     if path is None:
@@ -21,10 +21,10 @@ def configured_regions(config: Config) -> list[Region]:
 
 
 def regions_digest(config: Config) -> str | None:
-    """SHA-256 of the configured regions' file, or None.
+    """Return the SHA-256 of the configured regions' file, or None where none are configured.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file cannot be read.
     """
     path = config.regions_path
     if path is None:

@@ -1,4 +1,4 @@
-"""The sections of the configuration, one class each."""
+"""The sections of the configuration that no other room defines, one class each."""
 
 from datetime import date
 from pathlib import Path
@@ -19,14 +19,14 @@ LAST_YEAR: Final = 2100
 
 
 class Region(Section):
-    """What is mapped."""
+    """Set what is mapped."""
 
     name: str = Field("italy", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="folder of the outputs")
     outline: AbsolutePath = Field(ITALY, description="GeoJSON polygons in WGS 84")
 
 
 class Ingest(Section):
-    """From granules or rasters to the cube."""
+    """Set how granules or rasters become the cube."""
 
     granules: AbsolutePath | None = Field(None, description="folder of VNP15A2H granules or its twins'")
     grid: str = Field("epsg3035-1km", description="such as " + ", ".join(GRID_EXAMPLES))
@@ -60,7 +60,7 @@ class Ingest(Section):
 
 
 class Download(Section):
-    """Fetching granules from NASA's LP DAAC; credentials come from the environment or ~/.netrc, never from here."""
+    """Set how granules are downloaded from NASA's LP DAAC; credentials come from the environment or ~/.netrc alone."""
 
     enabled: bool = Field(False, description="whether a whole run begins with fetching what is missing")
     product: Literal["VNP15A2H", "VJ115A2H", "VJ215A2H"] = "VNP15A2H"
@@ -70,14 +70,14 @@ class Download(Section):
 
 
 class Simulation(Section):
-    """The simulated Italy."""
+    """Set how Italy is simulated."""
 
     seed: int = Field(2018, ge=0, description="of the country: its fields; a year's weather and crops follow from it")
     reference_resolution: Literal[100, 200, 250, 500, 1000] = Field(100, description="of the crop map, in metres")
 
 
 class Preparation(Section):
-    """Which pixels are mapped, and which of them are trained on."""
+    """Set which pixels are mapped, and which of them are used for training."""
 
     cropland: Literal["auto", "reference", "biome", "all"] = Field(
         "auto",
@@ -93,7 +93,7 @@ class Preparation(Section):
 
 
 class Training(Section):
-    """Training of the joint network; names as in `model.JointClustering`."""
+    """Set how the joint network is trained; names as in `model.JointClustering`."""
 
     clusters: int = Field(2, ge=1, description="number of clusters K")
     iterations: Count = Field(3000, description="of joint training, as many as the paper's")
@@ -126,7 +126,7 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """The sample that area estimates come from, and the regions that they are given for."""
+    """Set the sample for area estimates, and their regions."""
 
     sample_size: int = Field(
         2000, ge=2, description="sampled cells of the country; 2000 give overall accuracy a standard error near 0.01"
@@ -142,7 +142,7 @@ Output = Literal["label", "confidence", "filled", "spread"]
 
 
 class Inference(Section):
-    """Labelling every pixel."""
+    """Set how every pixel is labelled."""
 
     outputs: tuple[Output, ...] = Field(
         ("label", "confidence", "filled", "spread"), min_length=1, description="which arrays of map.zarr are written"

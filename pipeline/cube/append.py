@@ -1,25 +1,39 @@
-"""A store that grows along its first axis while others read it: whoever has it open goes on seeing what it saw.
+"""Append one coordinate to a store along its first axis while others read the store.
 
-The objects of the new coordinate come first, where no shape reaches yet; then the store says what is growing, the
-shapes follow, and the store's last word says that it has grown. What a kill leaves is either not visible yet, or
-`complete` brings it to its end.
+A reader that opened the store before still sees the same numbers afterwards. The order of the writes makes this safe:
+
+1. the objects of the new coordinate, outside the stored shapes, where no reader looks;
+2. the attribute `growing`, which says what is about to change;
+3. the new shapes of the arrays, with the axis last;
+4. the final attributes, without `growing`.
+
+A kill before step 2 changes nothing that a reader can see. After a later kill, `complete` does the rest.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 import zarr
 
-from pipeline.cube.layout import array, attributes
+from pipeline.cube.layout import array, attributes, plain_attributes
 from pipeline.grid.grid import Grid
 
-GROWING: Final = "growing"  # attribute of a store that is about to be longer
+GROWING: Final = "growing"  # attribute of a store whose shapes are about to change
 Window = tuple[slice, slice]
 
 
+class Growth(TypedDict):
+    """Describe a change of shapes that has begun: the value of the attribute `growing`."""
+
+    axis: str
+    length: int  # of the axis, when the change is complete
+    layers: Mapping[str, Mapping[str, object]]  # the attributes that change, by array
+    last: Mapping[str, object]  # attributes of the store that are written when the change is complete
+
+
 def can_grow(group: zarr.Group, axis: str, names: tuple[str, ...]) -> bool:
-    """Whether every coordinate of an axis has objects of its own, in the axis and in the arrays."""
+    """Return whether every coordinate of an axis has its own objects, in the axis and in the arrays."""
     return all(int((node.shards or node.chunks)[0]) == 1 for node in (array(group, name) for name in (axis, *names)))
 
 
@@ -28,54 +42,54 @@ def append(
     axis: str,
     value: int,
     grid: Grid,
-    layers: Mapping[str, dict[str, Any]],
+    layers: Mapping[str, Mapping[str, object]],
     read: Callable[[str, Window], np.ndarray],
     *,
-    first: dict[str, Any],
-    last: dict[str, Any],
+    first: Mapping[str, object],
+    last: Mapping[str, object],
 ) -> None:
-    """Add one coordinate behind the others, in place; one shard is in memory at a time.
+    """Append one coordinate in place, with one shard in memory at a time.
 
     Args:
-        group: the store, open for writing, of which nothing else is written at the same time.
-        axis: the arrays' first dimension.
+        group: the store, open for writing; no one else writes to it meanwhile.
+        axis: first dimension of the arrays.
         value: the new coordinate.
-        grid: of the store.
-        layers: all arrays along the axis, by name, each with those of its attributes that change.
-        read: gives the numbers (y, x) of an array in a window.
-        first: attributes of the store that must be there before the new coordinate is seen.
-        last: attributes of the store that must not be there before it is.
+        grid: grid of the store.
+        layers: all arrays along the axis by name, each with the attributes that change.
+        read: returns the numbers (y, x) of an array in a window.
+        first: attributes of the store that are written before a reader can see the new coordinate.
+        last: attributes of the store that are written after that.
     """
     n = array(group, axis).shape[0]
     for name in layers:
-        longer = _beyond(array(group, name), n + 1)
+        longer = _with_length(array(group, name), n + 1)
         for shard in grid.shards:
             window = grid.window(shard)
             longer[(n, *window)] = read(name, window)
-    _beyond(array(group, axis), n + 1)[n] = value
-    growing = {"axis": axis, "length": n + 1, "layers": dict(layers), "last": last}
-    group.update_attributes({**first, GROWING: growing})
+    _with_length(array(group, axis), n + 1)[n] = value
+    growth: Growth = {"axis": axis, "length": n + 1, "layers": dict(layers), "last": last}
+    group.update_attributes({**first, GROWING: growth})
     complete(group)
 
 
 def complete(group: zarr.Group) -> None:
-    """Bring to its end what `append` had begun to show when it was killed; else nothing happens."""
+    """Complete an `append` that was killed after it had written the new objects; do nothing without one."""
     about = attributes(group)
     if GROWING not in about:
         return
-    growing = about.pop(GROWING)
-    for name, changed in {
-        **growing["layers"],
-        growing["axis"]: {},
-    }.items():  # the axis last: it tells how many there are
+    growth: Growth = about.pop(GROWING)
+    # the axis is last, because readers take the number of coordinates from it
+    changes: dict[str, Mapping[str, object]] = {**growth["layers"], growth["axis"]: {}}
+    for name, changed in changes.items():
         node = array(group, name)
-        if any(attributes(node).get(key) != given for key, given in changed.items()):
-            node.update_attributes(changed)
-        node.resize((growing["length"], *node.shape[1:]))
-    group.attrs.put({**about, **growing["last"]})
+        known = attributes(node)
+        if any(known.get(key) != value for key, value in changed.items()):
+            node.update_attributes(plain_attributes(changed))
+        node.resize((growth["length"], *node.shape[1:]))
+    group.attrs.put({**about, **plain_attributes(growth["last"])})
 
 
-def _beyond(node: zarr.Array, length: int) -> zarr.Array:
-    """An array that is longer than the stored one says, to write where its readers do not look yet."""
+def _with_length(node: zarr.Array, length: int) -> zarr.Array:
+    """Return an array of another length on the same objects, to write outside the stored shape."""
     longer = zarr.Array.from_dict(node.store_path, {**node.metadata.to_dict(), "shape": (length, *node.shape[1:])})
     return longer.with_config({"write_empty_chunks": True})

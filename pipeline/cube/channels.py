@@ -1,7 +1,6 @@
-"""The measured quantities of a cube: how they are stored, and stored numbers as physical ones and back."""
+"""The measured quantities of a cube: how an array stores them, and the conversion to physical units and back."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import zarr
@@ -10,8 +9,13 @@ from pipeline.base.channel import Channel
 from pipeline.cube import layout
 
 
-def coding(channel: Channel) -> dict[str, Any]:
-    """CF attributes of an array that holds a channel."""
+def layer(channel: Channel, name: str, **texts: str) -> layout.Layer:
+    """Return an array (time, y, x) that stores a channel; `texts` replace or add attributes."""
+    return layout.Layer(name, {**_coding(channel), **texts}, ("time",), channel.dtype, channel.missing)
+
+
+def _coding(channel: Channel) -> dict[str, object]:
+    """Return the CF attributes of an array that stores a channel."""
     offset = {"add_offset": channel.offset} if channel.offset else {}
     return {
         "long_name": channel.long_name,
@@ -22,13 +26,8 @@ def coding(channel: Channel) -> dict[str, Any]:
     }
 
 
-def layer(channel: Channel, name: str, **texts: str) -> layout.Layer:
-    """An array (time, y, x) that is stored as a channel is."""
-    return layout.Layer(name, {**coding(channel), **texts}, ("time",), channel.dtype, channel.missing)
-
-
 def read_channels(cube: zarr.Group) -> tuple[Channel, ...]:
-    """The channels of a cube, in the order in which they go through the network."""
+    """Read the channels of a cube, in the order in which they go through the network."""
     found = []
     for name in layout.attributes(cube)["channels"]:
         array = layout.array(cube, name)
@@ -49,26 +48,29 @@ def read_channels(cube: zarr.Group) -> tuple[Channel, ...]:
 
 
 def whole_steps(channel: Channel) -> float | None:
-    """How many stored numbers make up one physical unit, where that is a whole number.
+    """Return how many stored numbers make up one physical unit, or None where that is no whole number.
 
-    Stored numbers are divided by it: 0.29 is then the float nearest to 29/100, as it is for every reader.
+    Stored numbers are divided by it. So 29 becomes the float nearest to 29/100, which is what every other reader gets.
     """
     steps = 1 / channel.scale
     return float(round(steps)) if abs(steps - round(steps)) < 1e-9 * steps else None
 
 
 def filled_name(channel: Channel) -> str:
-    """Of the array with a channel's filled series."""
+    """Return the name of the array with a channel's filled series."""
     return f"{channel.name}_filled"
 
 
 def spread_names(channels: tuple[Channel, ...]) -> list[str]:
-    """Of the arrays that say how far the two directions of the network differ: "fill_spread" of the only channel."""
+    """Return the names of the arrays with the difference of forward and backward estimate.
+
+    An only channel has "fill_spread".
+    """
     return ["fill_spread"] if len(channels) == 1 else [f"{channel.name}_fill_spread" for channel in channels]
 
 
 def to_physical(stored: np.ndarray, channel: Channel) -> np.ndarray:
-    """Stored numbers as float32 in physical units, NaN where there is no observation."""
+    """Convert stored numbers to physical units: float32, NaN where there is no observation."""
     steps = whole_steps(channel)
     values = stored.astype(np.float32)
     values = values / np.float32(steps) if steps else values * np.float32(channel.scale)
@@ -77,18 +79,8 @@ def to_physical(stored: np.ndarray, channel: Channel) -> np.ndarray:
     return values
 
 
-def to_stored(values: np.ndarray, channel: Channel) -> np.ndarray:
-    """Physical numbers as they are stored; what lies outside the valid range is clipped, NaN becomes missing."""
-    known = ~np.isnan(values)
-    stored = np.full(values.shape, channel.missing, channel.dtype)
-    number = values[known].astype(np.float64) - channel.offset
-    number = number * steps if (steps := whole_steps(channel)) else number / channel.scale
-    stored[known] = np.rint(number).clip(*channel.valid_range)
-    return stored
-
-
 def width_channel(channel: Channel) -> Channel:
-    """How differences of a channel's numbers are stored: the same steps, no offset, from 0."""
+    """Return how differences of a channel's numbers are stored: in the same steps, without offset, from 0."""
     low, high = channel.valid_range
     most = min(high - low, np.iinfo(channel.dtype).max - 1)
     return replace(channel, offset=0.0, valid_range=(0, most))

@@ -1,13 +1,16 @@
 """The cluster cube: labels and confidence of all years of a region, `clusters.zarr` (year, y, x).
 
-A year later than all others is added in place, and no reader notices: who has the cube open goes on seeing what it
-held, who opens it anew sees the new year. While the shapes grow, for some milliseconds, they may differ from each
-other: `open_clusters` waits until they agree. An earlier year, or another map of a year, makes the cube anew; it takes
-the place of the old one when it is ready, and readers then have to open it again.
+A year later than all others is appended in place. A reader that has the cube open still sees the same years. A reader
+that opens the cube afterwards sees the new year, too. For some milliseconds the shapes of the arrays may differ from
+each other; `open_clusters` waits until they agree.
+
+For an earlier year, or another map of a known year, the whole cube is written again. The new cube replaces the old one
+when it is complete, and readers have to open it again.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 import zarr
@@ -19,6 +22,7 @@ from pipeline.base.locations import Location
 from pipeline.base.outputs import Outputs
 from pipeline.base.stage_names import Stage
 from pipeline.cube import append, layout, stores
+from pipeline.cube.completion import StageRecord
 from pipeline.cube.map_layers import CONFIDENCE, CONFIDENCE_ABOUT, LABEL
 from pipeline.cube.replace import recover, replace_store
 from pipeline.cube.shards import sweep_partials
@@ -28,21 +32,33 @@ YEAR: Final = "year"
 _LAYERS: Final = (LABEL, CONFIDENCE)
 
 
+class ClusterAttributes(TypedDict):
+    """Describe the attributes of the cluster cube, with years as text."""
+
+    title: str
+    simulated: str  # what is simulated; empty: nothing
+    label_names: dict[str, str]  # names of the labels by year, separated by blanks
+    maps: dict[str, Fingerprint]  # fingerprint of the map by year
+
+
 def published(outputs: Outputs) -> dict[int, Fingerprint]:
-    """The years in the cluster cube, each with the fingerprint of the map that it came from."""
+    """Return the years in the cluster cube, each with the fingerprint of its map.
+
+    What a killed publication has left is completed or removed first.
+    """
     with hold(outputs):
         return _published(outputs)
 
 
 def add_year(outputs: Outputs, fingerprint: Fingerprint) -> None:
-    """Put the year's map into the cluster cube, unless it is there.
+    """Add the year's map to the cluster cube, unless this very map is in it already.
 
-    Runs of several years may want to at the same time: one waits for the other. Labels may have other names in other
-    years, as with clusters named after their peaks: the attribute `label_names` of the cube has those of each year, and
-    the flag meanings of `label` are general then.
+    Runs of several years wait for each other here. Labels may have different names in different years, because clusters
+    are named after their peaks. The attribute `label_names` of the cube has the names of each year; the flag meanings
+    of `label` are then general words.
 
     Raises:
-        UserError: the years already there are on another grid, or the cube cannot be written.
+        UserError: the cube is on another grid, or cannot be written.
     """
     with hold(outputs):
         maps = _published(outputs)
@@ -55,7 +71,7 @@ def add_year(outputs: Outputs, fingerprint: Fingerprint) -> None:
             if old is not None and _joins_last(old, outputs.year):
                 _append(outputs, fingerprint, source, maps)
             else:
-                _make_anew(outputs, fingerprint, source, old, maps)
+                _write_all(outputs, fingerprint, source, old, maps)
         except OSError as error:
             raise UserError(
                 f"cannot write {outputs.clusters}: {error.strerror or error}. Free space or choose another --out."
@@ -63,12 +79,12 @@ def add_year(outputs: Outputs, fingerprint: Fingerprint) -> None:
 
 
 def hold(outputs: Outputs) -> AbstractContextManager[None]:
-    """Wait until no other run writes what the years of the region share, and keep others waiting."""
+    """Lock what all years of the region share; wait while another run has the lock."""
     return locks.hold(outputs.region_folder, f"sitscube publish --year {outputs.year}", wait=True)
 
 
 def years_to_write(path: Location, year: int) -> int:
-    """How many years are written to the cluster cube when one is published: it alone, or all of them anew."""
+    """Return how many years are written when one is published: this one alone, or all years again."""
     group = stores.find(path)
     if group is None or _joins_last(group, year):
         return 1
@@ -76,18 +92,19 @@ def years_to_write(path: Location, year: int) -> int:
 
 
 def maps_of(path: Location) -> dict[int, Fingerprint]:
-    """The years in a cluster cube, as `published` gives them, for those who only look."""
+    """Return the years in a cluster cube, each with the fingerprint of its map; nothing is changed."""
     group = stores.find(path)
     return _maps(group) if group is not None else {}
 
 
 def map_fingerprint(source: zarr.Group) -> Fingerprint:
-    """Return the fingerprint of what a map adds to the cluster cube: its own, and whether there is a confidence."""
+    """Return the fingerprint of a map in the cluster cube: of its inference, and of whether it has a confidence."""
     of_map = Fingerprint(str(stores.stage_fingerprint(source, Stage.INFER)))
     return of_map if CONFIDENCE in stores.layer_names(source) else fingerprint_of(of_map, LABEL)
 
 
 def _published(outputs: Outputs) -> dict[int, Fingerprint]:
+    """Return the published years, for a caller that has the lock; see `published`."""
     recover(_beside(outputs), outputs.clusters)
     if stores.find(outputs.clusters) is not None:
         sweep_partials(outputs.clusters)
@@ -96,7 +113,7 @@ def _published(outputs: Outputs) -> dict[int, Fingerprint]:
 
 
 def _maps(group: zarr.Group) -> dict[int, Fingerprint]:
-    return {int(year): mark for year, mark in layout.attributes(group)["maps"].items()}
+    return {int(year): of_map for year, of_map in layout.attributes(group)["maps"].items()}
 
 
 def _beside(outputs: Outputs) -> Location:
@@ -104,7 +121,10 @@ def _beside(outputs: Outputs) -> Location:
 
 
 def _joins_last(group: zarr.Group, year: int) -> bool:
-    """Whether a year can be added behind the others; cubes of old have all years in one object."""
+    """Return whether a year can be appended.
+
+    Cubes of earlier versions have all years in one object, so that nothing can be appended to them.
+    """
     return year > max(_maps(group)) and append.can_grow(group, YEAR, _LAYERS)
 
 
@@ -120,7 +140,7 @@ def _check_grid(outputs: Outputs, source: zarr.Group, old: zarr.Group | None) ->
 def _append(outputs: Outputs, fingerprint: Fingerprint, source: zarr.Group, maps: dict[int, Fingerprint]) -> None:
     group = stores.open_to_write(outputs.clusters)
     about = _about(outputs, source, group, maps | {outputs.year: fingerprint})
-    stages = {STAGE: {"fingerprint": fingerprint, "complete": True, "method": None}}
+    stages: dict[str, StageRecord] = {STAGE: {"fingerprint": fingerprint, "complete": True, "method": None}}
     append.append(
         group, YEAR, outputs.year, layout.read_grid(source),
         {LABEL: _flags(about["label_names"]), CONFIDENCE: {}},
@@ -130,7 +150,7 @@ def _append(outputs: Outputs, fingerprint: Fingerprint, source: zarr.Group, maps
     )  # fmt: skip
 
 
-def _make_anew(
+def _write_all(
     outputs: Outputs, fingerprint: Fingerprint, source: zarr.Group, old: zarr.Group | None, maps: dict[int, Fingerprint]
 ) -> None:
     grid, beside = layout.read_grid(source), _beside(outputs)
@@ -150,14 +170,17 @@ def _make_anew(
     replace_store(beside, outputs.clusters)
 
 
-def _layers(source: zarr.Group, names: dict[str, str]) -> list[layout.Layer]:
+def _layers(source: zarr.Group, names: Mapping[str, str]) -> list[layout.Layer]:
     drop = ("_FillValue", "grid_mapping")
     about = {k: v for k, v in layout.attributes(layout.array(source, LABEL)).items() if k not in drop}
-    return [layout.Layer(LABEL, about | _flags(names), (YEAR,)), layout.Layer(CONFIDENCE, CONFIDENCE_ABOUT, (YEAR,))]
+    return [
+        layout.Layer(LABEL, {**about, **_flags(names)}, (YEAR,)),
+        layout.Layer(CONFIDENCE, CONFIDENCE_ABOUT, (YEAR,)),
+    ]
 
 
-def _flags(names: dict[str, str]) -> dict[str, Any]:
-    """What the labels of all years mean: general words where years name them differently."""
+def _flags(names: Mapping[str, str]) -> dict[str, object]:
+    """Return the flag attributes of the labels; the meanings are general words where the years' names differ."""
     n_clusters = max(len(of_year.split()) for of_year in names.values())
     general = " ".join(f"cluster_{k}" for k in range(n_clusters))
     meanings = set(names.values())
@@ -165,7 +188,7 @@ def _flags(names: dict[str, str]) -> dict[str, Any]:
 
 
 def _map(source: zarr.Group, name: str, window: tuple[slice, slice]) -> np.ndarray:
-    """A layer of the map; all missing where it is switched off."""
+    """Read a window of the map; an array that the map lacks is all missing."""
     if name in stores.layer_names(source):
         return stores.read_window(source, name, window)
     rows, columns = window
@@ -174,7 +197,8 @@ def _map(source: zarr.Group, name: str, window: tuple[slice, slice]) -> np.ndarr
 
 def _about(
     outputs: Outputs, source: zarr.Group, old: zarr.Group | None, maps: dict[int, Fingerprint]
-) -> dict[str, Any]:
+) -> ClusterAttributes:
+    """Return the attributes of the cluster cube with the year of `outputs` in it."""
     known = layout.attributes(old) if old is not None else {}
     names: dict[str, str] = {}
     if old is not None:
@@ -185,11 +209,12 @@ def _about(
         "title": f"seasons of {outputs.region} by year",
         "simulated": layout.attributes(source)["simulated"] or known.get("simulated", ""),
         "label_names": dict(sorted({**names, str(outputs.year): of_year}.items())),
-        "maps": {str(year): mark for year, mark in sorted(maps.items())},
+        "maps": {str(year): of_map for year, of_map in sorted(maps.items())},
     }
 
 
 def _year(group: zarr.Group | None, name: str, year: int, window: tuple[slice, slice]) -> np.ndarray:
+    """Read a window of one year of the cluster cube."""
     if group is None:
         raise ValueError(f"no cube that holds {year}")
     index = int(np.flatnonzero(np.asarray(layout.array(group, YEAR)[:]) == year)[0])

@@ -1,6 +1,7 @@
-"""What a store says of its stages: which have written it, with which fingerprint, and which are complete."""
+"""The stages of a store: which have written it, with which fingerprint, and which are complete."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict
 
 import zarr
 
@@ -12,32 +13,40 @@ from pipeline.cube.layout import SOFTWARE, attributes
 from pipeline.cube.zarr_access import open_group
 
 
+class StageRecord(TypedDict):
+    """Describe how far one stage is with a store."""
+
+    fingerprint: Fingerprint  # of configuration and inputs; empty: the stage counts as not begun
+    complete: bool
+    method: Fingerprint | None  # of all but the inputs
+
+
 def is_finished(group: zarr.Group | None, stage: Stage, fingerprint: Fingerprint) -> bool:
-    """Whether a stage has been brought to its end with this fingerprint."""
-    if group is None:
-        return False
-    record = stages_of(group).get(stage, {})
-    return bool(record.get("complete")) and record.get("fingerprint") == fingerprint
+    """Return whether a stage is complete with this fingerprint."""
+    record = stages_of(group).get(stage) if group is not None else None
+    return record is not None and bool(record.get("complete")) and record.get("fingerprint") == fingerprint
 
 
 def stage_fingerprint(group: zarr.Group, stage: Stage) -> Fingerprint | None:
     """Return the fingerprint with which a stage was last begun, or None."""
-    return stages_of(group).get(stage, {}).get("fingerprint") or None
+    record = stages_of(group).get(stage)
+    return (record.get("fingerprint") or None) if record else None
 
 
 def stage_fingerprint_at(path: Location, stage: Stage) -> Fingerprint | None:
-    """Return the same of the store at `path`."""
+    """Return the fingerprint with which a stage of the store at `path` was last begun, or None."""
     group = find(path)
     return None if group is None else stage_fingerprint(group, stage)
 
 
 def stage_method(group: zarr.Group, stage: Stage) -> Fingerprint | None:
     """Return the fingerprint of a stage without its inputs, or None where it has none."""
-    return stages_of(group).get(stage, {}).get("method") or None
+    record = stages_of(group).get(stage)
+    return (record.get("method") or None) if record else None
 
 
-def stages_of(group: zarr.Group) -> dict[str, dict[str, Any]]:
-    """By stage: its fingerprint, whether it is complete, and its method where it has one."""
+def stages_of(group: zarr.Group) -> dict[str, StageRecord]:
+    """Return the records of a store's stages, by the name of the stage."""
     return dict(attributes(group).get("stages", {}))
 
 
@@ -48,30 +57,34 @@ def record_stage(
     *,
     complete: bool,
     method: Fingerprint | None = None,
-    facts: dict[str, Any] | None = None,
+    facts: Mapping[str, object] | None = None,
 ) -> None:
-    """Say how far a stage is, in one write; the store is complete when all its stages are.
+    """Write how far a stage is, in one write; the store is complete when all its stages are.
 
     Args:
         group: the store.
-        stage: of which something is said.
-        fingerprint: with which it was begun; empty: it counts as not begun.
-        complete: whether it is.
-        method: fingerprint of all but its inputs; without one that which is there stays.
-        facts: other attributes, written with it.
+        stage: the stage.
+        fingerprint: fingerprint with which the stage was begun; empty: the stage counts as not begun.
+        complete: whether the stage is complete.
+        method: fingerprint of all but the inputs; None keeps the recorded one.
+        facts: other attributes, which are part of the same write.
     """
-    method = method or stages_of(group).get(stage, {}).get("method")
-    stages = {**stages_of(group), stage: {"fingerprint": fingerprint, "complete": complete, "method": method}}
+    stages = stages_of(group)
+    stages[stage] = {
+        "fingerprint": fingerprint,
+        "complete": complete,
+        "method": method or (stages[stage].get("method") if stage in stages else None),
+    }
     whole = all(record["complete"] for record in stages.values())
-    # not group.attrs.update, which writes once a key: a kill in between would leave a store that says too much
+    # group.attrs.update would write once a key, and a kill in between would leave a store that claims too much
     group.update_attributes({**(facts or {}), "stages": stages, "fingerprint": fingerprint, "complete": whole})
 
 
 def find(path: Location) -> zarr.Group | None:
-    """The store at `path` for reading, or None where there is nothing.
+    """Open the store at `path` for reading, or return None where there is nothing.
 
     Raises:
-        UserError: what lies there was not written by sitscube.
+        UserError: something is there that sitscube has not written.
     """
     try:
         group = open_group(path, "r")
@@ -87,17 +100,18 @@ def find(path: Location) -> zarr.Group | None:
 
 
 def require(path: Location, stage: Stage, command: str) -> zarr.Group:
-    """The store at `path`, which a stage must have finished.
+    """Open the store at `path` for reading, which a stage must have finished.
 
     Raises:
-        UserError: it is missing or unfinished; the message says which command makes it.
+        UserError: the store is missing or unfinished; the message says which command makes it.
     """
     group = find(path)
     if group is None:
         raise UserError(f"there is no {path}: run `sitscube {command}` with the same --year and --out first.")
-    if stage not in stages_of(group):
+    record = stages_of(group).get(stage)
+    if record is None:
         raise UserError(f"{path} is not ready: run `sitscube {command}` with the same --year and --out first.")
-    if not stages_of(group)[stage]["complete"]:
+    if not record["complete"]:
         raise UserError(
             f"{path} is not finished ({stage}): run `sitscube {command}` again, it goes on where it stopped."
         )

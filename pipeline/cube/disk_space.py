@@ -1,4 +1,4 @@
-"""Room on the disk: what is there, what a stage is going to add, and the refusal of what cannot fit."""
+"""Disk space: how much is free, how much a stage will need, and the error where it is too little."""
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,15 +13,15 @@ from pipeline.base.locations import Location
 from pipeline.cube import layout, stores
 from pipeline.grid.grid import Grid, Shard
 
-# Stored bytes by raw bytes of cells that hold values: real FPAR takes 0.40 to 0.50, integer noise close to 0.85, and
-# what the network fills is as rough as what it is made from. Measured ones are taken instead as soon as there are some.
+# Stored bytes by raw bytes of cells with values. Real FPAR takes 0.40 to 0.50, integer noise close to 0.85, and filled
+# series are as rough as the observed ones. Measured ratios are used instead as soon as something is written.
 DEFAULT_RATIO: Final = 0.6
 _EMPTY_RATIO: Final = 0.002  # of cells without a value: indexes of shards, chunks of nothing but fill values
 _GIGABYTE: Final = 1e9
 
 
 def free_bytes(location: Location) -> int | None:
-    """Bytes that can still be written there, or in what will hold it; None at a URL, where nobody tells."""
+    """Return the free bytes at a location, or at the nearest existing folder above it; None at a URL."""
     if not isinstance(location, Path):
         return None
     there = next(folder for folder in (location, *location.parents) if folder.exists())
@@ -29,16 +29,16 @@ def free_bytes(location: Location) -> int | None:
 
 
 def check_free(location: Location, needed: int, what: str, way_out: str = "") -> None:
-    """Refuse to begin what will not fit.
+    """Check that files will fit on the disk.
 
     Args:
-        location: where it is going to be written; at a URL nothing is checked.
-        needed: bytes.
-        what: is going to be written, such as "map.zarr".
-        way_out: what to do besides making room.
+        location: where they will be written; at a URL nothing is checked.
+        needed: their size in bytes.
+        what: their name in the message, such as "map.zarr".
+        way_out: advice besides making room.
 
     Raises:
-        UserError: fewer bytes are free.
+        UserError: fewer bytes are free than needed.
     """
     free = free_bytes(location)
     if free is not None and needed > free:
@@ -53,23 +53,23 @@ def check_room(
     cells: Mapping[Shard, int],
     to_do: Collection[Shard],
 ) -> None:
-    """Refuse to begin with shards of a store for which there is no room; arguments as of `added_bytes`.
+    """Check that shards of a store will fit on the disk; for the arguments see `added_bytes`.
 
     Raises:
-        UserError: fewer bytes are free than they are projected to take.
+        UserError: fewer bytes are free than the shards will need.
     """
     adds = added_bytes(path, layers, n_dates, grid, cells, to_do)
     check_free(path, sum(adds.values()), path.name, without_series(adds))
 
 
 def without_series(adds: Mapping[str, int]) -> str:
-    """What leaving out the large outputs would bring, of the bytes that each array adds."""
+    """Return the advice to leave out the filled series, with the bytes that this saves; empty if it saves none."""
     saved = sum(size for name, size in adds.items() if name.endswith(("_filled", "_spread")))
     return f"Leaving filled and spread out of inference.outputs saves {gigabytes(saved)}." if saved else ""
 
 
 def lack_of_room(location: Location, needed: int, free: int, what: str, way_out: str = "") -> str:
-    """The message that says how much room is missing."""
+    """Return the message that too little space is free."""
     more = f" {way_out}" if way_out else ""
     return (
         f"{what} needs about {gigabytes(needed)} in {location}, and {gigabytes(free)} are free: make room for "
@@ -85,7 +85,7 @@ def gigabytes(n_bytes: float) -> str:
 
 
 def stored_bytes(store: Location, name: str) -> dict[Shard, int]:
-    """The sizes of an array's objects as they lie there, by shard; empty where the array is not there."""
+    """Return the stored sizes of an array's objects, by shard; empty where there is no such array."""
     sizes: dict[Shard, int] = {}
     for key, size in _sizes(store / name / "c").items():
         parts = key.split("/")
@@ -101,14 +101,14 @@ def projected_bytes(
     grid: Grid,
     ratios: Mapping[str, float],
 ) -> dict[str, int]:
-    """Bytes that arrays will take, by name.
+    """Estimate the stored bytes of arrays, by name.
 
     Args:
         layers: the arrays.
-        n_dates: of those that have dates.
-        cells: of the shards that are to be written, how many hold values.
-        grid: of the store.
-        ratios: stored bytes by raw bytes of cells with values, by array; others take `DEFAULT_RATIO`.
+        n_dates: number of dates, for arrays along time.
+        cells: number of cells with values, for each shard that will be written.
+        grid: grid of the store.
+        ratios: stored bytes by raw bytes of cells with values, by array; otherwise `DEFAULT_RATIO`.
     """
     with_values, all_cells = sum(cells.values()), sum(shard_cells(grid, shard) for shard in cells)
     found = {}
@@ -120,7 +120,7 @@ def projected_bytes(
 
 
 def measured_ratio(group: zarr.Group | None, path: Location, name: str, cells: Mapping[Shard, int]) -> float | None:
-    """Stored bytes by raw bytes of cells with values, of what is already written of an array; None if nothing is."""
+    """Measure stored bytes by raw bytes of cells with values for the written shards of an array; None without any."""
     if group is None or name not in group:
         return None
     array = layout.array(group, name)
@@ -131,13 +131,13 @@ def measured_ratio(group: zarr.Group | None, path: Location, name: str, cells: M
 
 
 def shard_cells(grid: Grid, shard: Shard) -> int:
-    """Cells of a shard."""
+    """Count the cells of a shard."""
     rows, columns = grid.window(shard)
     return (rows.stop - rows.start) * (columns.stop - columns.start)
 
 
 def _sizes(location: Location) -> dict[str, int]:
-    """Sizes of all objects below a location, by their path from there."""
+    """Return the sizes of all objects below a location, by relative path."""
     if isinstance(location, Path):
         sizes = {}
         for path in location.rglob("*"):
@@ -156,12 +156,12 @@ def _sizes(location: Location) -> dict[str, int]:
 
 
 def known_ratios(path: Location, grid: Grid, cells: Mapping[Shard, int]) -> dict[str, float]:
-    """Stored bytes by raw bytes of cells with values, of those arrays of a store of which something is written.
+    """Measure stored bytes by raw bytes of cells with values, by array; arrays without written shards are left out.
 
     Args:
-        path: of the store; one on another grid tells nothing.
-        grid: on which shards are counted.
-        cells: with values, by shard.
+        path: the store; a store on another grid gets no ratios.
+        grid: grid of the shards.
+        cells: number of cells with values, by shard.
     """
     group = stores.find(path)
     if group is None or layout.read_grid(group) != grid:
@@ -179,16 +179,16 @@ def added_bytes(
     to_do: Collection[Shard],
     like: Mapping[str, float] | None = None,
 ) -> dict[str, int]:
-    """Bytes by which a store will grow, by array: what is there of the shards that are done again is replaced.
+    """Estimate by how many bytes a store will grow, by array; shards that are written again replace their objects.
 
     Args:
-        path: of the store; it need not be there yet.
-        layers: arrays that a stage writes.
-        n_dates: of those that have dates.
+        path: the store, which need not exist yet.
+        layers: the arrays that a stage writes.
+        n_dates: number of dates, for arrays along time.
         grid: cells and shards.
-        cells: with values, by shard.
-        to_do: the shards that are to be written.
-        like: ratios to be taken where nothing is written of an array yet.
+        cells: number of cells with values, by shard.
+        to_do: the shards that will be written.
+        like: ratios for arrays of which no shard is written yet.
     """
     ratios = {**(like or {}), **known_ratios(path, grid, cells)}
     projected = projected_bytes(layers, n_dates, {shard: cells[shard] for shard in to_do}, grid, ratios)

@@ -1,12 +1,13 @@
-"""What a store looks like inside: arrays, coordinates, and where its cells lie.
+"""The layout of a store: its arrays, their coordinates, and the position of its cells.
 
-Both CF 1.11 (`spatial_ref` with `crs_wkt`, coordinates of cell centres) and GeoZarr (`proj:`, `spatial:` attributes).
+Stores follow CF 1.11 (`spatial_ref` with `crs_wkt`, coordinates of cell centres) and GeoZarr (attributes `proj:` and
+`spatial:`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 import numpy as np
 import zarr
@@ -18,25 +19,43 @@ from zarr.codecs import ZstdCodec
 from pipeline.base.errors import UserError
 from pipeline.grid.grid import Grid
 
-MISSING: Final = 255  # of every uint8 layer; the default fill value 0 would read as a valid class or a FPAR of zero
+MISSING: Final = 255  # of every uint8 array; Zarr's default, 0, would read as a valid class or an FPAR of zero
 SOFTWARE: Final = "sitscube"
-SIMULATED: Final = "Simulated"  # attribute of granules and tag of maps that are made up: what made them
-# without a checksum a flipped bit is mostly read as other numbers; level 1 takes two thirds of the time of the default
-# on such arrays, for the same size
+SIMULATED: Final = "Simulated"  # attribute of simulated granules and tag of simulated maps: the program that made them
+# Without a checksum, a flipped bit is mostly read as other numbers. Level 1 compresses these arrays to the same size as
+# the default level, in two thirds of the time.
 _COMPRESSOR: Final = ZstdCodec(level=1, checksum=True)
 _CRS_NAME: Final = "spatial_ref"
 
+_Projection = TypedDict("_Projection", {"proj:code": str, "proj:wkt2": str}, total=False)
+SpatialAttributes = TypedDict(
+    "SpatialAttributes",
+    {
+        "proj:code": NotRequired[str],
+        "proj:wkt2": NotRequired[str],  # of a CRS without an EPSG code
+        "spatial:dimensions": list[str],
+        "spatial:transform": list[float],  # the six numbers of the affine transform
+        "spatial:shape": list[int],  # rows, columns
+        "spatial:bbox": list[float],  # left, bottom, right, top in units of the CRS
+    },
+)
+
 
 def attributes(node: zarr.Group | zarr.Array) -> dict[str, Any]:
-    """The attributes of a group or array, as a plain dictionary."""
+    """Return the attributes of a group or array; their values are any JSON."""
     return dict(node.attrs.asdict())
 
 
+def plain_attributes(about: Mapping[str, object]) -> dict[str, Any]:
+    """Return attributes in the type that Zarr takes: a dictionary of any JSON."""
+    return dict(about)
+
+
 def array(group: zarr.Group, name: str) -> zarr.Array:
-    """An array of a store.
+    """Return an array of a store.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: the store has no array of that name.
     """
     node = group.get(name)
     if not isinstance(node, zarr.Array):
@@ -46,10 +65,10 @@ def array(group: zarr.Group, name: str) -> zarr.Array:
 
 @dataclass(frozen=True)
 class Layer:
-    """One array of a store on the grid: (y, x), with `lead` coordinates such as ("time",) before them."""
+    """Describe one array of a store on the grid: (y, x), with `lead` dimensions such as ("time",) before them."""
 
     name: str
-    attributes: dict[str, Any]
+    attributes: Mapping[str, object]
     lead: tuple[str, ...] = ()
     dtype: str = "uint8"
     fill: int = MISSING
@@ -57,16 +76,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Axis:
-    """A coordinate besides y and x, such as the dates."""
+    """Describe a coordinate besides y and x, such as the dates."""
 
     name: str
     values: np.ndarray
-    attributes: dict[str, Any] = field(default_factory=dict)
-    grows: bool = False  # whether more are to come: each has objects of its own then, here and in the layers
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    grows: bool = False  # whether values are appended later: each then has its own objects, here and in the arrays
 
 
 def time_axis(dates: np.ndarray) -> Axis:
-    """The dates as a CF coordinate: whole days since the first day of the first date's year."""
+    """Return the dates as a CF coordinate: whole days since the first day of the first date's year."""
     start = dates[0].astype("datetime64[Y]").astype("datetime64[D]")
     attributes = {
         "standard_name": "time",
@@ -80,15 +99,15 @@ def time_axis(dates: np.ndarray) -> Axis:
 
 
 def read_dates(group: zarr.Group) -> np.ndarray:
-    """The time coordinate of a store, as datetime64[D]."""
+    """Read the time coordinate of a store, as datetime64[D]."""
     time = array(group, "time")
     start = np.datetime64(attributes(time)["units"].removeprefix("days since "), "D")
     dates: np.ndarray = start + np.asarray(time[:]).astype("timedelta64[D]")
     return dates
 
 
-def store_attributes(grid: Grid, about: dict[str, Any]) -> dict[str, Any]:
-    """What a store says of itself: conventions, software, grid, and what its maker has to say."""
+def store_attributes(grid: Grid, about: Mapping[str, object]) -> dict[str, object]:
+    """Return the attributes of a store: conventions, software, grid, and those of the stage that makes it."""
     return {
         "Conventions": "CF-1.11",
         "software": SOFTWARE,
@@ -97,14 +116,14 @@ def store_attributes(grid: Grid, about: dict[str, Any]) -> dict[str, Any]:
         "grid": grid.name,
         "shard": grid.shard,
         "chunk": grid.chunk,
-        "coordinates": _CRS_NAME,  # makes xarray read the grid mapping as a coordinate, where rioxarray looks for it
+        "coordinates": _CRS_NAME,  # xarray then reads the grid mapping as a coordinate, where rioxarray looks for it
         **spatial_attributes(grid.geobox),
         **about,
     }
 
 
 def create_arrays(group: zarr.Group, grid: Grid, layers: Sequence[Layer], axes: Sequence[Axis]) -> None:
-    """Fill an empty store with its coordinates and with every layer in place, filled with its fill value."""
+    """Create the coordinates and all arrays in an empty store; every array starts with its fill value."""
     for axis in (*axes, *_xy_axes(grid.geobox)):
         values = group.create_array(
             axis.name,
@@ -113,19 +132,20 @@ def create_arrays(group: zarr.Group, grid: Grid, layers: Sequence[Layer], axes: 
             chunks=(1,) if axis.grows else axis.values.shape,
             fill_value=0 if axis.values.dtype.kind == "i" else np.nan,
             dimension_names=(axis.name,),
-            attributes=axis.attributes,
+            attributes=plain_attributes(axis.attributes),
         )
         values[:] = axis.values
-    crs = group.create_array(_CRS_NAME, shape=(), dtype="int32", fill_value=0, attributes=_crs_attributes(grid.geobox))
+    about_crs = plain_attributes(_crs_attributes(grid.geobox))
+    crs = group.create_array(_CRS_NAME, shape=(), dtype="int32", fill_value=0, attributes=about_crs)
     crs[...] = 0
     for layer in layers:
         create_layer(group, grid, layer)
 
 
 def create_layer(group: zarr.Group, grid: Grid, layer: Layer) -> None:
-    """Make an array on the grid; one there already is replaced.
+    """Create an array on the grid, in place of an existing one of that name.
 
-    Its shards hold all leading coordinates, but of an axis that grows one each.
+    A shard contains all leading coordinates; along an axis that grows, it contains one.
     """
     axes = [array(group, name) for name in layer.lead]
     lead, apart = tuple(axis.shape[0] for axis in axes), tuple(axis.chunks[0] for axis in axes)
@@ -138,19 +158,23 @@ def create_layer(group: zarr.Group, grid: Grid, layer: Layer) -> None:
         compressors=_COMPRESSOR,
         fill_value=layer.fill,
         dimension_names=(*layer.lead, "y", "x"),
-        attributes={"_FillValue": layer.fill, "grid_mapping": _CRS_NAME, **layer.attributes},
+        attributes=plain_attributes(_layer_attributes(layer)),
         overwrite=True,
     )
 
 
 def fits(array: zarr.Array, layer: Layer) -> bool:
-    """Whether an array says of itself what `create_layer` would have written."""
-    about = {"_FillValue": layer.fill, "grid_mapping": _CRS_NAME, **layer.attributes}
-    return array.dtype == np.dtype(layer.dtype) and array.fill_value == layer.fill and attributes(array) == about
+    """Return whether an array has the type, fill value and attributes that `create_layer` would write."""
+    same_type = array.dtype == np.dtype(layer.dtype) and array.fill_value == layer.fill
+    return same_type and attributes(array) == _layer_attributes(layer)
+
+
+def _layer_attributes(layer: Layer) -> dict[str, object]:
+    return {"_FillValue": layer.fill, "grid_mapping": _CRS_NAME, **layer.attributes}
 
 
 def read_grid(group: zarr.Group) -> Grid:
-    """The grid that a store was written on."""
+    """Read the grid of a store."""
     about = attributes(group)
     rows, columns = about["spatial:shape"]
     affine = Affine(*about["spatial:transform"])
@@ -171,7 +195,7 @@ def _xy_axes(geobox: GeoBox) -> tuple[Axis, Axis]:
     )
 
 
-def _crs_attributes(geobox: GeoBox) -> dict[str, Any]:
+def _crs_attributes(geobox: GeoBox) -> dict[str, object]:
     a = geobox.transform
     return {
         "long_name": "coordinate reference system",
@@ -180,10 +204,10 @@ def _crs_attributes(geobox: GeoBox) -> dict[str, Any]:
     }
 
 
-def spatial_attributes(geobox: GeoBox) -> dict[str, Any]:
-    """The GeoZarr `proj:` and `spatial:` attributes."""
+def spatial_attributes(geobox: GeoBox) -> SpatialAttributes:
+    """Return the GeoZarr attributes `proj:` and `spatial:`."""
     box, epsg = geobox.boundingbox, geobox.crs.epsg
-    projection = {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:wkt2": geobox.crs.to_wkt()}
+    projection: _Projection = {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:wkt2": geobox.crs.to_wkt()}
     return {
         **projection,
         "spatial:dimensions": ["y", "x"],

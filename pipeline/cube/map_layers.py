@@ -1,4 +1,4 @@
-"""The arrays of `map.zarr`."""
+"""The arrays of `map.zarr`, and checks of what a map and a cube contain."""
 
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -10,19 +10,19 @@ from pipeline.base.errors import UserError
 from pipeline.cube import layout, stores
 from pipeline.cube.channels import filled_name, layer, spread_names, width_channel
 
-LABEL, CONFIDENCE, FILLED, SPREAD = "label", "confidence", "filled", "spread"  # outputs, as inference.outputs has them
+LABEL, CONFIDENCE, FILLED, SPREAD = "label", "confidence", "filled", "spread"  # the values of inference.outputs
 CONFIDENCE_ABOUT: Final = {"long_name": "soft assignment q of the label", "units": "percent"}
 
 
 def map_layers(
     names: Sequence[str], channels: tuple[Channel, ...], outputs: Collection[str]
 ) -> tuple[layout.Layer, ...]:
-    """The arrays that the outputs stand for.
+    """Return the arrays of a map.
 
     Args:
-        names: of the K labels, each without blanks.
-        channels: of the cube.
-        outputs: some of "label", "confidence", "filled", "spread"; the last two are an array for each channel.
+        names: names of the K labels, each without blanks.
+        channels: channels of the cube.
+        outputs: some of "label", "confidence", "filled", "spread"; the last two stand for one array per channel.
     """
     found = []
     if LABEL in outputs:
@@ -45,10 +45,10 @@ def map_layers(
 
 
 def require_labels(result: zarr.Group) -> None:
-    """Refuse a map without labels, for what is made of them.
+    """Check that a map has labels.
 
     Raises:
-        UserError: inference.outputs leaves them out.
+        UserError: it has none, because inference.outputs leaves them out.
     """
     if LABEL not in stores.layer_names(result):
         raise UserError(
@@ -57,5 +57,5 @@ def require_labels(result: zarr.Group) -> None:
 
 
 def maps_crops(cube: zarr.Group) -> bool:
-    """Whether the mapped cells were chosen to be cropland."""
+    """Return whether only cropland is mapped."""
     return bool(layout.attributes(cube)["cropland"] != "all")

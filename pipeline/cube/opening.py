@@ -1,4 +1,4 @@
-"""The door for notebooks: a year's outputs, or the cluster cube of all years, as one xarray Dataset."""
+"""Opening of outputs in notebooks: those of a year, or the cluster cube of all years, as one xarray Dataset."""
 
 import time
 from pathlib import Path
@@ -11,6 +11,8 @@ from upath import UPath
 from pipeline.base.channel import Channel
 from pipeline.base.errors import UserError
 from pipeline.base.locations import Location, to_location
+from pipeline.base.outputs import Outputs
+from pipeline.base.stage_names import Stage
 from pipeline.cube import layout, stores
 from pipeline.cube.append import GROWING
 from pipeline.cube.channels import to_physical
@@ -18,40 +20,40 @@ from pipeline.cube.zarr_access import open_store
 
 _TRIES: Final = 20
 _PAUSE: Final = 0.1  # seconds
-# what tells of the reference map, by its name there
+_ANY_YEAR: Final = 0  # for outputs that all years share
+# arrays of the reference map by their name in its store, each with its name in the Dataset
 _OF_REFERENCE: Final = {"season": "reference_season", "code": "reference_code", "share": "reference_share"}
 
 
 def open_year(out: str | Path | UPath, year: int, region: str = "italy") -> xr.Dataset:
-    """A year's observations, map and reference map on one grid; nothing is read before it is asked for.
+    """Open a year's observations, map and reference map on one grid; numbers are read when they are used.
 
-    Arrays in physical units, such as `fpar` and `fpar_filled` (time, y, x), are float32 with NaN where nothing is
-    known. Classes and counts keep their integers, with the number for nothing in the attribute `_FillValue`: `label`
-    (y, x) is 255 where no cell is mapped, and `ds.label.where(ds.label != 255)` masks it. `reference_season`,
-    `reference_code` and `reference_share` are there where the map was compared. Dask chunks are the shards. The CRS is
-    in `spatial_ref`, so that `.rio` and `.odc` know it.
+    Arrays in physical units, such as `fpar` and `fpar_filled` (time, y, x), are float32 with NaN for missing values.
+    Classes and counts stay integers, with the number for missing values in the attribute `_FillValue`: `label` (y, x)
+    is 255 where no cell is mapped, and `ds.label.where(ds.label != 255)` masks it. `reference_season`,
+    `reference_code` and `reference_share` exist where the map was compared with a reference map. Dask chunks are the
+    shards. The CRS is in `spatial_ref`, where `.rio` and `.odc` find it.
 
     Args:
         out: folder or URL of all outputs.
-        year: of the observations.
+        year: year of the observations.
         region: name of the region.
 
     Raises:
-        UserError: the region or year is not there, which says what there is; or a run has not finished it.
+        UserError: the region or year does not exist, and the message lists those that do; or it is not finished.
     """
-    folder = _folder(out, region)
-    of_year = folder / str(year)
-    cube = stores.find(of_year / "cube.zarr")
-    if cube is None:
-        there = sorted(name for name in _children(folder) if name.isdigit())
-        raise UserError(f"there is no {of_year / 'cube.zarr'}: of {region}, there are the years {_listed(there)}.")
-    parts = [_decoded(of_year / "cube.zarr", "prepare")]
-    if stores.find(of_year / "map.zarr") is None:
+    outputs = _outputs(out, region, year)
+    if stores.find(outputs.cube) is None:
+        there = sorted(name for name in _children(outputs.region_folder) if name.isdigit())
+        raise UserError(f"there is no {outputs.cube}: of {region}, there are the years {_listed(there)}.")
+    parts = [_decoded(outputs.cube, Stage.PREPARE)]
+    if stores.find(outputs.map) is None:
         raise UserError(f"{year} of {region} is not mapped yet: run `sitscube infer --year {year} --out {out}`.")
-    parts.append(_decoded(of_year / "map.zarr", "infer"))
-    reference = stores.find(of_year / "reference.zarr")
+    parts.append(_decoded(outputs.map, Stage.INFER))
+    path = outputs.year_folder / "reference.zarr"
+    reference = stores.find(path)
     if reference is not None and layout.attributes(reference).get("complete"):
-        found = _decoded(of_year / "reference.zarr", None)
+        found = _decoded(path, None)
         parts.append(found[[name for name in _OF_REFERENCE if name in found]].rename(_OF_REFERENCE))
     data = xr.merge(parts, join="exact", compat="override", combine_attrs="override")
     data.attrs = parts[1].attrs
@@ -59,19 +61,19 @@ def open_year(out: str | Path | UPath, year: int, region: str = "italy") -> xr.D
 
 
 def open_clusters(out: str | Path | UPath, region: str = "italy") -> xr.Dataset:
-    """Labels and confidence of all years, `label` and `confidence` (year, y, x) uint8, 255 where no cell is mapped.
+    """Open `label` and `confidence` of all years: (year, y, x) uint8, 255 where no cell is mapped.
 
-    Cubes grow while they are read: who meets one in that moment gets it with the new year or without it, whole. What
-    labels mean is told by `label.attrs["flag_meanings"]`, and of each year by the attribute `label_names`.
+    While a year is being added, the cube is returned either with the new year or without it, but always complete. The
+    meanings of the labels are in `label.attrs["flag_meanings"]`, those of each year in the attribute `label_names`.
 
     Args:
         out: folder or URL of all outputs.
         region: name of the region.
 
     Raises:
-        UserError: there is no such cube, which says which regions there are; or a publication was cut short.
+        UserError: there is no such cube, and the message lists the regions; or a publication was cut short.
     """
-    path = _folder(out, region) / "clusters.zarr"
+    path = _outputs(out, region).clusters
     for _ in range(_TRIES):
         group = stores.find(path)
         if group is None:
@@ -80,7 +82,7 @@ def open_clusters(out: str | Path | UPath, region: str = "italy") -> xr.Dataset:
         if about.get("complete") and GROWING not in about:
             try:
                 data = _decoded(path, None)
-            except (ValueError, KeyError, FileNotFoundError):  # its arrays were growing, or the cube was being replaced
+            except (ValueError, KeyError, FileNotFoundError):  # a year was being appended, or the cube replaced
                 data = xr.Dataset()
             if set(data.get("year", xr.DataArray()).values.ravel().tolist()) == {int(year) for year in about["maps"]}:
                 return data
@@ -88,13 +90,14 @@ def open_clusters(out: str | Path | UPath, region: str = "italy") -> xr.Dataset:
     raise UserError(f"{path} is being written, or a publication was cut short: run `sitscube publish` again.")
 
 
-def _folder(out: str | Path | UPath, region: str) -> Location:
-    place = to_location(out)
-    folder = place / region
-    if not folder.exists():
-        there = sorted(name for name in _children(place) if (place / name / "clusters.zarr").exists())
-        raise UserError(f"there is no {folder}: in {place}, there are the regions {_listed(there)}.")
-    return folder
+def _outputs(out: str | Path | UPath, region: str, year: int = _ANY_YEAR) -> Outputs:
+    """Return the outputs of a region that exists."""
+    outputs = Outputs(to_location(out), region, year)
+    if not outputs.region_folder.exists():
+        place = outputs.out
+        there = sorted(name for name in _children(place) if Outputs(place, name, year).clusters.exists())
+        raise UserError(f"there is no {outputs.region_folder}: in {place}, there are the regions {_listed(there)}.")
+    return outputs
 
 
 def _children(folder: Location) -> list[str]:
@@ -105,8 +108,16 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names) if names else "(none)"
 
 
-def _decoded(path: Location, stage: str | None) -> xr.Dataset:
-    """A store's arrays, those with a scale in physical units; `stage` must have finished it, if one is named."""
+def _decoded(path: Location, stage: Stage | None) -> xr.Dataset:
+    """Open a store, with arrays that have a scale in physical units.
+
+    Args:
+        path: the store.
+        stage: stage that must have finished it, or None.
+
+    Raises:
+        UserError: the stage has not finished it.
+    """
     if stage is not None:
         stores.require(path, stage, stage)
     store = open_store(path, read_only=True)
@@ -123,7 +134,7 @@ def _decoded(path: Location, stage: str | None) -> xr.Dataset:
 
 
 def _physical(array: xr.DataArray) -> xr.DataArray:
-    """Stored numbers as float32 in physical units, NaN where nothing is known."""
+    """Return an array in physical units: float32, NaN for missing values."""
     about = dict(array.attrs)
     channel = Channel(
         name=str(array.name),

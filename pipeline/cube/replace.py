@@ -1,4 +1,4 @@
-"""One store in the place of another, when all of it is ready: renamed on a disk, copied over at a URL."""
+"""Replacement of a store by another one that is complete: by renaming on a disk, by copying at a URL."""
 
 import json
 import shutil
@@ -11,9 +11,13 @@ from pipeline.cube import stores
 
 
 def replace_store(beside: Location, path: Location) -> None:
-    """Put a finished store in the place of another; `recover` mends what a kill on the way leaves.
+    """Replace a store by a finished one; after a kill on the way, `recover` completes or undoes it.
 
-    At a URL, readers meet a store that says that it is not complete until the last object is copied.
+    At a URL, the store is marked as not complete until the last object is copied.
+
+    Args:
+        beside: the finished store, which is gone afterwards.
+        path: the store that it replaces, if there is one.
     """
     if not (isinstance(path, Path) and isinstance(beside, Path)):
         _copy_over(beside, path)
@@ -23,12 +27,12 @@ def replace_store(beside: Location, path: Location) -> None:
         shutil.rmtree(away, ignore_errors=True)
         path.rename(away)
     beside.rename(path)
-    fence_path(beside).unlink(missing_ok=True)  # nobody else writes there
+    fence_path(beside).unlink(missing_ok=True)  # no other run writes to this temporary store
     shutil.rmtree(away, ignore_errors=True)
 
 
 def recover(beside: Location, path: Location) -> None:
-    """Put back the store that a killed `replace_store` had moved away, or finish its copy; remove what it has left."""
+    """Undo or finish a `replace_store` that was killed, and remove its temporary files."""
     if isinstance(path, Path) and isinstance(beside, Path):
         if not path.exists() and _away(path).exists():
             _away(path).rename(path)
@@ -47,7 +51,7 @@ def _copy_over(beside: Location, path: Location) -> None:
     if stores.find(path) is not None:
         stores.clear(path)
     root = json.loads(read_bytes(beside / stores.ROOT))
-    root["attributes"] |= stores.UNMARKED
+    root["attributes"] |= stores.NOT_BEGUN
     write_text(path / stores.ROOT, json.dumps(root))
     for key in sorted(keys_below(beside) - {stores.ROOT}):
         _copy(beside / key, path / key)

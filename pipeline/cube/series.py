@@ -1,4 +1,4 @@
-"""Pixels of the cube as series, the form that the model takes: float32 (n, T, C) in physical units, NaN = missing."""
+"""Series of the cube's pixels, as the model takes them: float32 (n, T, C) in physical units, NaN = missing."""
 
 from collections.abc import Iterator
 
@@ -11,15 +11,15 @@ from pipeline.cube.channels import read_channels, to_physical
 
 
 def mapped_series(group: zarr.Group, window: tuple[slice, slice], name: str = "mask") -> tuple[np.ndarray, np.ndarray]:
-    """The series of a window's mapped cells.
+    """Read the series of the cells in a window that a mask selects.
 
     Args:
         group: the cube.
         window: rows and columns.
-        name: of the mask: "mask" for the cells that are mapped, "train_mask" for those that are trained on.
+        name: "mask" for mapped cells, "train_mask" for those that are used for training.
 
     Returns:
-        Series (n, T, C), and the cells they belong to as a boolean array (y, x).
+        Series (n, T, C), and their cells as a boolean array (y, x).
     """
     channels = read_channels(group)
     numbers, mask = mapped_numbers(group, window, channels, name)
@@ -29,7 +29,13 @@ def mapped_series(group: zarr.Group, window: tuple[slice, slice], name: str = "m
 def mapped_numbers(
     group: zarr.Group, window: tuple[slice, slice], channels: tuple[Channel, ...], name: str = "mask"
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The same as stored: numbers (T, n) by channel; chunks without such cells are not read."""
+    """Read the stored numbers of the cells in a window that a mask selects; see `mapped_series`.
+
+    Chunks without such cells are not read.
+
+    Returns:
+        Numbers (T, n) by channel, and their cells as a boolean array (y, x).
+    """
     mask = stores.read_window(group, name, window) == 1
     n_dates, n_cells = layout.array(group, "time").shape[0], int(mask.sum())
     numbers = {channel.name: np.empty((n_dates, n_cells), channel.dtype) for channel in channels}
@@ -46,7 +52,10 @@ def mapped_numbers(
 
 
 def _bands(mask: np.ndarray, chunk: int) -> Iterator[tuple[slice, slice]]:
-    """Windows, a row of chunks each, that hold all true cells in their order; columns of chunks without any are cut."""
+    """Yield windows that together contain all true cells in their order: one per row of chunks.
+
+    Columns of chunks without true cells at the left and right end are left out.
+    """
     for top in range(0, mask.shape[0], chunk):
         columns = np.flatnonzero(mask[top : top + chunk].any(axis=0))
         if len(columns):
@@ -55,5 +64,5 @@ def _bands(mask: np.ndarray, chunk: int) -> Iterator[tuple[slice, slice]]:
 
 
 def to_series(numbers: dict[str, np.ndarray], channels: tuple[Channel, ...]) -> np.ndarray:
-    """Stored numbers (T, n) by channel as series (n, T, C)."""
+    """Convert stored numbers (T, n) by channel to series (n, T, C)."""
     return np.stack([to_physical(numbers[channel.name].T, channel) for channel in channels], axis=-1)

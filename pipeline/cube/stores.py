@@ -1,15 +1,16 @@
-"""Zarr stores: template first, whole shards next, `complete` last.
+"""Zarr stores: the empty arrays first, whole shards next, the attribute `complete` last.
 
-A store says in its attributes which stages have written it and with which fingerprint, so that a reader never meets
-half a map that calls itself whole, and a run that was killed goes on where it stopped. Stores are made and removed
-in place, for objects at a URL cannot be renamed: whatever is half made or half removed says that it is not complete,
-and is cleared by the next run.
+The attributes of a store record which stages have written it, and with which fingerprints. So a reader never takes half
+a map for a complete one, and a run continues where a killed one stopped.
+
+Stores are created and removed in place, because objects at a URL cannot be renamed. A store that is created or removed
+in part is marked as not complete, and the next run clears it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import zarr
 
@@ -20,6 +21,7 @@ from pipeline.base.locations import Location, remove_tree
 from pipeline.base.locks.store import exclusive, shared
 from pipeline.base.stage_names import Stage
 from pipeline.cube.completion import (
+    StageRecord,
     find,
     is_finished,
     record_stage,
@@ -29,7 +31,16 @@ from pipeline.cube.completion import (
     stage_method,
     stages_of,
 )
-from pipeline.cube.layout import Axis, Layer, array, create_arrays, create_layer, fits, store_attributes
+from pipeline.cube.layout import (
+    Axis,
+    Layer,
+    array,
+    create_arrays,
+    create_layer,
+    fits,
+    plain_attributes,
+    store_attributes,
+)
 from pipeline.cube.shards import (
     RECORDS,
     discard_record,
@@ -45,34 +56,13 @@ from pipeline.cube.zarr_access import location_of, open_group, open_store
 from pipeline.grid.grid import Grid
 
 __all__ = (
-    "begin",
-    "begin_layers",
-    "clear",
-    "create",
-    "discard",
-    "discard_record",
-    "find",
-    "fingerprints_after",
-    "finish",
-    "holds",
-    "is_finished",
-    "layer_names",
-    "match_layers",
-    "open_to_read",
-    "open_to_write",
-    "read_records",
-    "read_window",
-    "require",
-    "shards_to_do",
-    "stage_fingerprint",
-    "stage_fingerprint_at",
-    "stage_method",
-    "write_record",
-    "write_shard",
-    "writing",
+    "NOT_BEGUN", "ROOT", "begin", "begin_layers", "clear", "create", "discard", "discard_record", "find",
+    "fingerprints_after", "finish", "holds", "is_finished", "layer_names", "match_layers", "open_to_read",
+    "open_to_write", "read_records", "read_window", "require", "shards_to_do", "stage_fingerprint",
+    "stage_fingerprint_at", "stage_method", "write_record", "write_shard", "writing",
 )  # fmt: skip
-ROOT: Final = "zarr.json"  # of a store: removed last, so that half a store is always known to be ours
-UNMARKED: Final[dict[str, Any]] = {"stages": {}, "fingerprint": "", "complete": False}
+ROOT: Final = "zarr.json"  # of a store: removed last, so that a store removed in part is still known as ours
+NOT_BEGUN: Final[Mapping[str, object]] = {"stages": {}, "fingerprint": "", "complete": False}
 
 
 def begin(
@@ -83,25 +73,25 @@ def begin(
     layers: Sequence[Layer],
     *,
     axes: Sequence[Axis] = (),
-    about: dict[str, Any] | None = None,
+    about: Mapping[str, object] | None = None,
     method: Fingerprint | None = None,
 ) -> zarr.Group:
-    """Open a store for a stage that owns it, with every array in place; what an earlier run of the same left is kept.
+    """Create the store of a stage with all its arrays, or open it where an earlier run with the same inputs made it.
 
     Args:
-        path: of the store.
-        stage: name of the stage; the store's first writer.
-        fingerprint: of configuration and inputs; a store made with another one is made anew.
+        path: the store.
+        stage: the stage, which is the first writer of the store.
+        fingerprint: fingerprint of configuration and inputs; a store with another one is created again.
         grid: cells and shards.
         layers: the arrays.
-        axes: coordinates of the layers' leading dimensions.
+        axes: coordinates of the leading dimensions of the arrays.
         about: attributes of the store.
-        method: fingerprint of all but the inputs, for a stage whose shards' records tell of inputs of their own: a
-            store made by the same method from other inputs is kept, and the stage finds out which shards to do again.
+        method: fingerprint of all but the inputs, for a stage whose records have a fingerprint per shard. A store of
+            the same method from other inputs is then kept, and the stage finds the shards that it must write again.
 
     Raises:
-        UserError: there is something at `path` that is no store of ours, it cannot be written, or workers of an earlier
-            run go on writing there.
+        UserError: something at `path` was not written by sitscube, the store cannot be written, or workers of an
+            earlier run still write to it.
     """
     with _changing(path):
         group = find(path)
@@ -111,9 +101,9 @@ def begin(
         if group is not None and method is not None and stage_method(group, stage) == method:
             sweep_partials(path)
             group = open_to_write(path)
-            # in one write, and without the later stages: what they made of the other inputs is no longer current
-            stages: dict[str, Any] = {stage: {"fingerprint": fingerprint, "complete": False, "method": method}}
-            unfinished: dict[str, Any] = {"stages": stages, "fingerprint": fingerprint, "complete": False}
+            # in one write, and without the later stages, whose results belong to the other inputs
+            stages: dict[str, StageRecord] = {stage: {"fingerprint": fingerprint, "complete": False, "method": method}}
+            unfinished = {"stages": stages, "fingerprint": fingerprint, "complete": False}
             group.update_attributes({**(about or {}), **unfinished})
             return group
         return create(path, stage, fingerprint, grid, layers, axes=axes, about=about, method=method)
@@ -121,10 +111,10 @@ def begin(
 
 @contextmanager
 def _changing(path: Location) -> Iterator[None]:
-    """While what the writers of a store rely on is changed: no other run and no worker of an earlier one writes.
+    """Keep all writers of a store away for the duration of the block: other runs, and workers of earlier ones.
 
     Raises:
-        UserError: the store cannot be written, or workers of an earlier run go on writing there.
+        UserError: the store cannot be written, or workers of an earlier run still write to it.
     """
     locks.check()
     try:
@@ -144,14 +134,14 @@ def create(
     layers: Sequence[Layer],
     *,
     axes: Sequence[Axis] = (),
-    about: dict[str, Any] | None = None,
+    about: Mapping[str, object] | None = None,
     method: Fingerprint | None = None,
 ) -> zarr.Group:
-    """Make a store anew in place, for a caller that alone writes there; arguments as of `begin`.
+    """Create a store in place of an existing one, for a caller that is its only writer; for the arguments see `begin`.
 
-    Its attributes come first and say that nothing has begun, the stage's fingerprint last.
+    Attributes without any stage are written first, the fingerprint of the stage is written last.
     """
-    described = {**store_attributes(grid, about or {}), **UNMARKED}
+    described = plain_attributes({**store_attributes(grid, about or {}), **NOT_BEGUN})
     if find(path) is None:
         zarr.create_group(open_store(path, read_only=False), zarr_format=3, attributes=described)
     else:
@@ -167,12 +157,12 @@ def create(
 def begin_layers(
     path: Location, stage: Stage, fingerprint: Fingerprint, grid: Grid, layers: Sequence[Layer]
 ) -> zarr.Group:
-    """Add a later stage's arrays to a store, or keep those of an earlier run of the same stage.
+    """Add the arrays of a later stage to a store, or keep those of an earlier run of the same stage.
 
-    Those that are kept may hold what was made of other inputs: records tell of each shard what it was made from.
+    Kept arrays may contain shards that were made from other inputs; the record of each shard has its fingerprint.
 
     Raises:
-        UserError: the store cannot be written, or workers of an earlier run go on writing there.
+        UserError: the store cannot be written, or workers of an earlier run still write to it.
     """
     with _changing(path):
         sweep_partials(path)
@@ -182,7 +172,7 @@ def begin_layers(
         if holds(group, stage, layers):
             record_stage(group, stage, fingerprint, complete=False)
             return group
-        # from here until the arrays are in place, the stage counts as not begun
+        # until the arrays exist, the stage counts as not begun
         record_stage(group, stage, Fingerprint(""), complete=False)
         remove_tree(path / RECORDS / stage)
         for layer in layers:
@@ -193,19 +183,19 @@ def begin_layers(
 
 
 def holds(group: zarr.Group, stage: Stage, layers: Sequence[Layer]) -> bool:
-    """Whether a store has all these arrays, of these types, and records of the stage that writes them."""
+    """Return whether a store has all these arrays, with these types and attributes, and records of their stage."""
     return f"{RECORDS}/{stage}" in group and all(
         layer.name in group and fits(array(group, layer.name), layer) for layer in layers
     )
 
 
 def match_layers(path: Location, stage: Stage, grid: Grid, layers: Sequence[Layer]) -> None:
-    """Give a store that a stage alone writes exactly these arrays on the grid; those that stay keep what they hold.
+    """Add and remove arrays on the grid until a store of one stage has exactly these; the others keep their numbers.
 
-    Where one is added or removed, the stage counts as unfinished from then on.
+    If an array is added or removed, the stage counts as unfinished.
 
     Raises:
-        UserError: the store cannot be written, or workers of an earlier run go on writing there.
+        UserError: the store cannot be written, or workers of an earlier run still write to it.
     """
     group = open_to_write(path)
     wanted, there = {layer.name: layer for layer in layers}, layer_names(group)
@@ -214,38 +204,38 @@ def match_layers(path: Location, stage: Stage, grid: Grid, layers: Sequence[Laye
     with _changing(path):
         record_stage(group, stage, Fingerprint(str(stage_fingerprint(group, stage))), complete=False)
         for name in sorted(there - set(wanted)):
-            remove_tree(path / name, keep=frozenset({ROOT}))  # a kill leaves an array, which is removed next time
+            remove_tree(path / name, keep=frozenset({ROOT}))  # after a kill here, the array is still removed next time
             remove_tree(path / name)
         for name in sorted(set(wanted) - there):
             create_layer(group, grid, wanted[name])
 
 
 def layer_names(group: zarr.Group) -> set[str]:
-    """The arrays of a store that lie on its grid: all but coordinates, which have one dimension or none."""
+    """Return the names of the arrays on the grid: all but coordinates, which have one dimension or none."""
     return {name for name, array in group.arrays() if array.ndim >= 2}
 
 
 @contextmanager
 def writing(path: Location, stage: Stage, fingerprint: Fingerprint) -> Iterator[zarr.Group]:
-    """Open a store for the writes of one task, which must belong to the run that the store is begun for.
+    """Open a store for the writes of one task, which must belong to the run that has begun the stage.
 
-    On a disk no run begins, removes or finishes the stage while the block lasts. At a URL the fingerprint is read once,
-    at the start: the record of what a worker writes there after a later run has begun has the old fingerprint.
-    Hold it for the writes alone: data are read and computed before.
+    On a disk, no run begins, removes or finishes the stage during the block. At a URL, the fingerprint is read once, at
+    the start. If a later run begins meanwhile, records from this block have the old fingerprint, and that run writes
+    their shards again. Read and compute before the block, so that it is short.
 
     Args:
-        path: of the store.
-        stage: that writes.
-        fingerprint: with which the run of this task has begun the stage.
+        path: the store.
+        stage: the stage that writes.
+        fingerprint: fingerprint with which the run of this task has begun the stage.
 
     Raises:
-        Superseded: the store has been begun anew by another run, or the stage is finished.
+        Superseded: another run has begun the stage again, or the stage is finished.
     """
     try:
         with shared(path):
             group = open_to_write(path)
-            of_stage = stages_of(group).get(stage, {})
-            if of_stage.get("fingerprint") != fingerprint or of_stage.get("complete"):
+            record = stages_of(group).get(stage)
+            if record is None or record.get("fingerprint") != fingerprint or record.get("complete"):
                 raise Superseded(f"{path} belongs to another run of {stage} by now: nothing is written there.")
             yield group
     except FileNotFoundError as error:
@@ -255,20 +245,20 @@ def writing(path: Location, stage: Stage, fingerprint: Fingerprint) -> Iterator[
 
 
 def open_to_read(path: Location) -> zarr.Group:
-    """A store that is known to be there, for a task that reads from it."""
+    """Open an existing store for reading."""
     return open_group(path, "r")
 
 
 def open_to_write(path: Location) -> zarr.Group:
-    """A store that `begin` has made, to change its attributes; tasks write shards within `writing`."""
+    """Open an existing store to change its attributes; for the shards of a task see `writing`."""
     return open_group(path, "r+")
 
 
-def finish(group: zarr.Group, stage: Stage, fingerprint: Fingerprint, **facts: Any) -> None:
-    """Say that a stage is whole: its last write. `facts` become attributes of the store.
+def finish(group: zarr.Group, stage: Stage, fingerprint: Fingerprint, **facts: object) -> None:
+    """Record that a stage is complete, as its last write; `facts` become attributes of the store.
 
     Raises:
-        Superseded: another run has begun the stage anew meanwhile.
+        Superseded: another run has begun the stage again meanwhile.
     """
     locks.check()
     path = location_of(group)
@@ -279,16 +269,16 @@ def finish(group: zarr.Group, stage: Stage, fingerprint: Fingerprint, **facts: A
 
 
 def discard(path: Location) -> None:
-    """Remove a store of ours: first what it says of itself, last its root, so that no reader takes half for whole."""
+    """Remove a store: its completion first and its root last, so that no reader takes a part for a complete store."""
     if find(path) is None:
         if isinstance(path, Path) and path.is_dir():
-            remove_tree(path)  # an empty folder, with strays at most
+            remove_tree(path)  # an empty folder, or one with partial files alone
         return
     clear(path)
     remove_tree(path)
 
 
 def clear(path: Location) -> None:
-    """Leave nothing of a store but its root, which says that no stage has begun."""
-    open_to_write(path).update_attributes(UNMARKED)
+    """Remove all of a store but its root, which then records that no stage has begun."""
+    open_to_write(path).update_attributes(plain_attributes(NOT_BEGUN))
     remove_tree(path, keep=frozenset({ROOT}))

@@ -1,4 +1,4 @@
-"""A trained model's files, which `model` reads and writes on a disk, wherever the outputs lie."""
+"""The files of a trained model: on a disk, where `model` reads and writes them, or at a URL."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import numpy as np
 import torch
@@ -17,29 +17,36 @@ from pipeline.base.allocator import keep_freed_memory
 from pipeline.base.calendar import COMMON_YEAR, composite_dates
 from pipeline.base.errors import UserError
 from pipeline.base.files import partial_path, read_text, remove_file, write_bytes
-from pipeline.base.fingerprint import content_digest, fingerprint_of
+from pipeline.base.fingerprint import Fingerprint, content_digest, fingerprint_of
 from pipeline.base.locations import Location, keys_below, read_many
 from pipeline.cube import layout
 from pipeline.cube.channels import read_channels
 
-SAMPLE: Final = "sample.npz"  # row and column on the grid of every series that the network was given, in their order
+SAMPLE: Final = "sample.npz"  # row and column on the grid of every training series, in their order
+TRAINING_RECORD: Final = "training.json"
 
 
-_RECORD: Final = "training.json"
+class TrainingRecord(TypedDict, total=False):
+    """Describe a finished training."""
+
+    fingerprint: Fingerprint  # of the prepared cube and of all settings of the training
+    facts: dict[str, object]  # JSON-able figures for report and summary
 
 
 def read_files(files: dict[str, bytes]) -> JointClustering:
-    """The estimator whose files these are, by name."""
+    """Load an estimator from the contents of its files, by name."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
         return JointClustering.load(folder, device="cpu")
 
 
-def expected_of_model(cube: zarr.Group) -> dict[str, Any]:
-    """What a model must say of itself to be used on a cube: the shape of its series, their dates and channels."""
+def expected_of_model(cube: zarr.Group) -> dict[str, object]:
+    """Return the description that a model must have for a cube: shape, dates and channels of its series."""
     calendar = layout.attributes(cube)["composites"]
-    days = composite_dates(COMMON_YEAR, calendar) - np.datetime64(f"{COMMON_YEAR}-01-01")  # in leap years, too
+    days = composite_dates(COMMON_YEAR, calendar) - np.datetime64(
+        f"{COMMON_YEAR}-01-01"
+    )  # of a common year, in leap years, too
     channels = [channel.name for channel in read_channels(cube)]
     return {
         "n_times": layout.array(cube, "time").shape[0],
@@ -51,23 +58,28 @@ def expected_of_model(cube: zarr.Group) -> dict[str, Any]:
 
 
 def read_history(folder: Location) -> list[dict[str, Any]]:
-    """The lines that training left beside the model."""
+    """Read the history of a training: one record per line, any JSON."""
     return [json.loads(line) for line in read_text(folder / "history.jsonl").splitlines()]
 
 
-def read_record(folder: Location) -> dict[str, Any] | None:
-    """What training left beside the model, or None where there is no finished model."""
+def read_record(folder: Location) -> TrainingRecord | None:
+    """Read the record of a finished training, or return None where there is no finished model.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    path = folder / TRAINING_RECORD
     try:
-        record: dict[str, Any] = json.loads(read_text(folder / _RECORD))
+        record: TrainingRecord = json.loads(read_text(path))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise UserError(f"{folder / _RECORD} is damaged ({error}): remove {folder} and run `sitscube train`.") from None
+        raise UserError(f"{path} is damaged ({error}): remove {folder} and run `sitscube train`.") from None
     return record
 
 
-def model_digest(folder: Location) -> str:
-    """Digest of the model's content: what inference depends on.
+def model_digest(folder: Location) -> Fingerprint:
+    """Return the fingerprint of the model's content, on which inference depends.
 
     Raises:
         UserError: there is no finished model.
@@ -78,10 +90,10 @@ def model_digest(folder: Location) -> str:
 
 
 def fitting_model(folder: Location, cube: zarr.Group) -> JointClustering:
-    """The trained model, checked against the cube before any shard: number of dates and channels, calendar, names.
+    """Load the trained model and check that its dates, calendar and channels are those of the cube.
 
     Raises:
-        UserError: the files are damaged or of another version, or the model does not fit; it says what differs.
+        UserError: the files are damaged or of another version, or the model does not fit; the message says why.
     """
     try:
         with model_on_disk(folder) as copy:
@@ -94,16 +106,16 @@ def fitting_model(folder: Location, cube: zarr.Group) -> JointClustering:
 
 
 def load_model(folder: Location, device: str = "cpu") -> JointClustering:
-    """The trained model.
+    """Load the trained model for inference.
 
     Args:
-        folder: of the model.
+        folder: folder of the model.
         device: "auto" (CUDA where there is one), "cpu", "cuda", ...
 
     Raises:
         UserError: the files are damaged, or of another version.
     """
-    torch.set_num_threads(1)  # networks this small are slower on more, and other workers want the cores
+    torch.set_num_threads(1)  # networks of this size are slower on several, and other workers need the cores
     keep_freed_memory()
     try:
         with model_on_disk(folder) as copy:
@@ -114,7 +126,7 @@ def load_model(folder: Location, device: str = "cpu") -> JointClustering:
 
 @contextmanager
 def model_on_disk(folder: Location) -> Iterator[Path]:
-    """A model's folder on this disk: itself where it lies on one, else a copy that is there while the block lasts."""
+    """Return the folder of a model on a local disk: itself, or a copy for the duration of the block."""
     if isinstance(folder, Path):
         yield folder
         return
@@ -127,11 +139,11 @@ def model_on_disk(folder: Location) -> Iterator[Path]:
 
 @contextmanager
 def replacing_model(folder: Location, last: str) -> Iterator[Path]:
-    """A folder on this disk that takes the model's place when the block has ended well: what was there goes.
+    """Return a folder on a local disk whose files replace the model when the block ends without an error.
 
     Args:
-        folder: of the model.
-        last: name of the file that says that the model is whole: removed first and written last at a URL.
+        folder: folder of the model.
+        last: name of the file that marks the model as complete; at a URL it is removed first and written last.
 
     Raises:
         OSError: the files cannot be written.

@@ -1,4 +1,4 @@
-"""Opening Zarr stores wherever they lie; what passes through is counted to the task that opened them."""
+"""Opening of Zarr stores on a disk or at a URL, with a count of the bytes that a task reads and writes."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +17,7 @@ from pipeline.base.locations import Location
 
 
 class CountingStore(WrapperStore[Store]):
-    """A store that adds the bytes it reads and writes to the account that was current when it was opened."""
+    """Count the bytes that are read from and written to a store, for the task that opened it."""
 
     def __init__(self, store: Store, location: Location, account: accounting.Account | None) -> None:
         super().__init__(store)
@@ -31,7 +31,7 @@ class CountingStore(WrapperStore[Store]):
         return str(self.location)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Read an object or a part of it."""
+        """Read an object or a part of it, and count the bytes."""
         value = await super().get(key, prototype, byte_range)
         self._count_read(value)
         return value
@@ -39,19 +39,19 @@ class CountingStore(WrapperStore[Store]):
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
-        """Read parts of objects."""
+        """Read parts of objects, and count the bytes."""
         values = await super().get_partial_values(prototype, key_ranges)
         for value in values:
             self._count_read(value)
         return values
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write an object."""
+        """Write an object, and count the bytes."""
         await super().set(key, value)
         self._count_written(value)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Write an object where there is none."""
+        """Write an object where there is none, and count the bytes."""
         await super().set_if_not_exists(key, value)
         self._count_written(value)
 
@@ -69,7 +69,7 @@ class CountingStore(WrapperStore[Store]):
 
 
 def open_store(location: Location, *, read_only: bool) -> CountingStore:
-    """The Zarr store at a location; nothing is read or made yet."""
+    """Return the Zarr store at a location; nothing is read or written yet."""
     store: Store
     if isinstance(location, Path):
         store = LocalStore(location, read_only=read_only)
@@ -79,16 +79,20 @@ def open_store(location: Location, *, read_only: bool) -> CountingStore:
 
 
 def open_group(location: Location, mode: Literal["r", "r+"]) -> zarr.Group:
-    """The root group of a store.
+    """Open the root group of a store.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no store.
     """
     return zarr.open_group(open_store(location, read_only=mode == "r"), mode=mode, zarr_format=3)
 
 
 def location_of(group: zarr.Group) -> Location:
-    """Where a group that was opened here lies."""
+    """Return the location of a group that `open_group` has opened.
+
+    Raises:
+        TypeError: the group was opened otherwise.
+    """
     store = group.store
     if not isinstance(store, CountingStore):
         raise TypeError(f"{group.store_path} was opened elsewhere")
@@ -96,7 +100,7 @@ def location_of(group: zarr.Group) -> Location:
 
 
 def _asynchronous(fs: AbstractFileSystem) -> AsyncFileSystem:
-    """The same filesystem for Zarr's own event loop: of fsspec's, some know only functions that wait."""
+    """Return the filesystem for use in Zarr's event loop; those without asynchronous functions are wrapped."""
     if not fs.async_impl:
         return AsyncFileSystemWrapper(fs, asynchronous=True)
     return type(fs)(*fs.storage_args, **{**fs.storage_options, "asynchronous": True})

@@ -109,7 +109,7 @@ def decoder(channel: Channel, device: torch.device) -> Callable[[Tensor], Tensor
 
 
 def encoded(values: Tensor, channel: Channel) -> Tensor:
-    """Finite physical numbers as they are stored, rounded half to even and clipped: `to_stored` bit for bit."""
+    """Finite physical numbers as they are stored, rounded half to even and clipped."""
     number = values.to(torch.float64).sub_(channel.offset)
     number = number.mul_(steps) if (steps := whole_steps(channel)) else number.div_(number.new_tensor(channel.scale))
     return number.round_().clamp_(*channel.valid_range).to(getattr(torch, channel.dtype))

@@ -27,7 +27,14 @@ from pipeline.cube.channels import read_channels
 from pipeline.cube.label_names import APART, SEASON_NAMES, day_in_words, days_apart, in_words, names_of
 from pipeline.cube.map_layers import maps_crops
 from pipeline.cube.masks import count_cells
-from pipeline.cube.trained_model import _RECORD, SAMPLE, expected_of_model, read_files, read_record, replacing_model
+from pipeline.cube.trained_model import (
+    SAMPLE,
+    TRAINING_RECORD,
+    expected_of_model,
+    read_files,
+    read_record,
+    replacing_model,
+)
 from pipeline.reports import figures
 from pipeline.runtime.executor import Executor, InProcess
 from pipeline.runtime.stage import StageResult
@@ -153,7 +160,7 @@ def make_estimator(config: Config) -> JointClustering:
 def save(estimator: JointClustering, folder: Location, record: dict[str, Any], sample: Sample) -> None:
     """Write the model's files and put them in the place of the old ones; the record goes last."""
     try:
-        with replacing_model(folder, last=_RECORD) as made:
+        with replacing_model(folder, last=TRAINING_RECORD) as made:
             estimator.save(made)
             history = history_lines(estimator.history_)
             write_text(made / "history.jsonl", "".join(json.dumps(line, sort_keys=True) + "\n" for line in history))
@@ -161,7 +168,7 @@ def save(estimator: JointClustering, folder: Location, record: dict[str, Any], s
             cells = io.BytesIO()
             np.savez_compressed(cells, row=sample.row, column=sample.column)
             write_bytes(made / SAMPLE, cells.getvalue())
-            write_text(made / _RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+            write_text(made / TRAINING_RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise UserError(
             f"cannot write {folder}: {error.strerror or error}. Free space or choose another --out."

@@ -39,8 +39,8 @@ def refused(path, **what):
 def test_a_task_of_an_earlier_run_writes_nothing_into_a_store_begun_anew(path):
     begin(path, "a")
     begin(path, "b")
-    refused(path, mark="a")
-    do_shard(path, FIRST, mark="b")
+    refused(path, fingerprint="a")
+    do_shard(path, FIRST, fingerprint="b")
 
 
 def test_a_late_task_writes_nothing_into_a_finished_store(path):
@@ -64,7 +64,7 @@ def test_a_later_stage_has_a_mark_of_its_own(path):
     stores.begin_layers(path, "prepare", "p", GRID, mask)
     do_shard(path, FIRST, "prepare", "p", ["mask"])
     stores.begin_layers(path, "prepare", "q", GRID, mask)
-    refused(path, stage="prepare", mark="p", names=["mask"])
+    refused(path, stage="prepare", fingerprint="p", names=["mask"])
 
 
 def test_a_run_does_not_finish_what_another_has_begun_anew(path):
@@ -133,6 +133,6 @@ def test_a_store_kept_for_other_inputs_is_fenced_too(path, method):
     begin_with("a", "m")
     do_shard(path, FIRST, names=["label"])
     begin_with("b", method)
-    refused(path, mark="a", names=NAMES[1:])
+    refused(path, fingerprint="a", names=NAMES[1:])
     kept = stores.read_records(path, "ingest", GRID.shards)
     assert (FIRST in kept) == (method == "m")

@@ -1,4 +1,4 @@
-"""What every store says of itself, as a checker of the CF conventions sees it in NetCDF."""
+"""Tests of the attributes of every store by a checker of the CF conventions, through NetCDF."""
 
 import numpy as np
 import odc.geo.xr  # registers .odc
@@ -18,7 +18,7 @@ ACCEPTED = (
 
 
 def findings(path):
-    """What the checker has to say, by weight: 3 high, 2 medium, 1 low; scopes are told as they are."""
+    """Return the messages of the checker by weight: 3 high, 2 medium, 1 low."""
     suite = CheckSuite()
     suite.checkers = {"cf:1.11": CF1_11Check}
     with suite.load_dataset(str(path)) as data:

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.base.channel import Channel
-from pipeline.cube.channels import to_physical, to_stored, width_channel
+from pipeline.cube.channels import to_physical, width_channel
+from tests.support.stored_numbers import to_stored
 
 FPAR = Channel("fpar", "FPAR", "1", 0.01, 0.0, "uint8", 255, (0, 100))
 INDEX = Channel("index", "an index", "1", 0.0001, -0.5, "int16", -32768, (-10_000, 10_000))

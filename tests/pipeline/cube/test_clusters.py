@@ -1,4 +1,4 @@
-"""The cluster cube grows by a year at a time."""
+"""Tests of the cluster cube, to which years are added one at a time."""
 
 import shutil
 import threading
@@ -24,7 +24,7 @@ MANY = 10_000
 
 @pytest.fixture(params=["disk", "memory"])
 def place(request, tmp_path):
-    """Another folder of outputs, every time it is called."""
+    """Return a function that returns another folder of outputs at every call."""
 
     def place():
         name = uuid.uuid4().hex
@@ -35,7 +35,7 @@ def place(request, tmp_path):
 
 @contextmanager
 def killed_after(changes, monkeypatch, fault=Killed):
-    """End the writing, without what a process that is gone cannot do: let go of its lock."""
+    """End the writing without releasing the lock, as a killed process does."""
     with monkeypatch.context() as patch:
         patch.setattr(clusters, "hold", lambda config: nullcontext())
         with ended_after(changes, monkeypatch, fault) as done:
@@ -47,14 +47,14 @@ def add(config):
 
 
 def grown(out, *years):
-    """A cube to which the years were added in this order."""
+    """Add years to a cube in this order, and return its location."""
     for year in years:
         add(make_map(out, year))
     return out / "small" / "clusters.zarr"
 
 
 def check(path, *years):
-    """The cube holds exactly these years, all of their numbers, and says so."""
+    """Check that a cube has exactly these years, with all of their numbers, and is complete."""
     data = xr.open_zarr(str(path), consolidated=False, mask_and_scale=False)
     assert data.year.values.tolist() == list(years)
     for name in ("label", "confidence"):
@@ -66,7 +66,7 @@ def check(path, *years):
 
 
 def copied(out, target):
-    """The folder of outputs as it was."""
+    """Copy a folder of outputs and return the location of the copy."""
     if hasattr(out, "fs"):
         for key in keys_below(out):
             out.fs.cp_file(f"{out.path}/{key}", f"{target.path}/{key}")
@@ -132,7 +132,7 @@ def test_who_has_the_cube_open_sees_what_it_held(place):
 
 
 class Reader(threading.Thread):
-    """Opens and reads without rest; notes every number that is not the year's, and how many years it has met."""
+    """Open and read without a pause; note every wrong number, and the numbers of years that were seen."""
 
     def __init__(self, path):
         super().__init__()
@@ -143,11 +143,11 @@ class Reader(threading.Thread):
         while not self.over.is_set():
             try:
                 group = stores.open_to_read(self.path)
-                years = layout.array(group, "year")[:].tolist()  # the year's own shape is the last to grow
+                years = layout.array(group, "year")[:].tolist()  # the shape of the axis is the last to grow
                 for name in ("label", "confidence"):
-                    held = layout.array(stores.open_to_read(self.path), name)[:]
+                    read = layout.array(stores.open_to_read(self.path), name)[:]
                     self.wrong += [
-                        (name, year) for i, year in enumerate(years) if not np.array_equal(held[i], numbers(year, name))
+                        (name, year) for i, year in enumerate(years) if not np.array_equal(read[i], numbers(year, name))
                     ]
                 if not np.array_equal(self.old[:][0], numbers(2018, "label")):
                     self.wrong.append("old handle")
@@ -186,7 +186,7 @@ def test_what_a_kill_leaves_anywhere_is_mended_by_the_next_publish(place, monkey
     with killed_after(MANY, monkeypatch) as changes:
         add(year_config(whole, years[-1]))
     assert changes[0] > len(GRID.shards)
-    each = 1 if years[-1] == max(years) else 5  # all of the cube is written anew for an earlier year
+    each = 1 if years[-1] == max(years) else 5  # for an earlier year, all of the cube is written again
     for n in range(0, changes[0], each):
         out = copied(before, place())
         with killed_after(n, monkeypatch), pytest.raises(Killed):
@@ -222,7 +222,7 @@ def test_another_year_mends_what_the_kill_of_one_has_left(place, monkeypatch):
     grown(before, 2018)
     for year in (2019, 2020):
         make_map(before, year)
-    for n in range(2 * len(GRID.shards) - 1, MANY):  # from the last shard on: before, nothing is seen of the year
+    for n in range(2 * len(GRID.shards) - 1, MANY):  # from the last shard on: nothing of the year can be seen before
         out = copied(before, place())
         try:
             with killed_after(n, monkeypatch):
@@ -231,7 +231,7 @@ def test_another_year_mends_what_the_kill_of_one_has_left(place, monkeypatch):
         except Killed:
             add(year_config(out, 2020))
         path = out / "small" / "clusters.zarr"
-        check(path, *maps_of(path))  # whichever they are, nothing in between is left
+        check(path, *maps_of(path))  # whichever years these are, they are complete
         assert 2020 in maps_of(path)
     assert n > 2 * len(GRID.shards) + 3
 
@@ -247,7 +247,7 @@ def test_a_full_disk_while_the_cube_grows_is_told_and_the_cube_kept(tmp_path, mo
 
 
 def old_cube(out, *years):
-    """A cube as former versions wrote it: all years in one object, labels named once."""
+    """Write a cube as former versions did: all years in one object, one set of label names."""
     config = make_map(out, years[0])
     path = config.clusters
     axes = [layout.Axis("year", np.array(years, np.int32))]

@@ -1,4 +1,4 @@
-"""The door of notebooks."""
+"""Tests of `open_year` and `open_clusters`."""
 
 import shutil
 import subprocess
@@ -106,7 +106,7 @@ def test_who_opens_in_the_moment_of_growth_waits_and_gets_the_new_year(tmp_path,
     def slowly(group):
         if append.GROWING in group.attrs:
             label = layout.array(group, "label")
-            label.resize((2, *GRID.shape))  # as far as a publication is for a moment
+            label.resize((2, *GRID.shape))  # the state of a publication for a moment
             half.set()
             time.sleep(0.3)
         complete(group)

@@ -13,23 +13,23 @@ from tests.support.faults import DISK, Killed, ended_after, full_disk
 from tests.support.written import GRID, LAYERS, begin, do_shard
 
 LABEL = LAYERS[1:]
-MASKS = {mark: [layout.Layer("mask", {"long_name": f"mask of {mark}"})] for mark in ("p", "q")}
+MASKS = {fingerprint: [layout.Layer("mask", {"long_name": f"mask of {fingerprint}"})] for fingerprint in ("p", "q")}
 MANY = 10_000
 
 
-def begin_label(path, mark):
-    return stores.begin(path, "ingest", mark, GRID, LABEL)
+def begin_label(path, fingerprint):
+    return stores.begin(path, "ingest", fingerprint, GRID, LABEL)
 
 
-def do_all(path, mark, stage="ingest", name="label"):
-    for shard in stores.shards_to_do(path, stage, mark, [name], GRID):
-        do_shard(path, shard, stage, mark, [name])
-    stores.finish(stores.open_to_write(path), stage, mark)
+def do_all(path, fingerprint, stage="ingest", name="label"):
+    for shard in stores.shards_to_do(path, stage, fingerprint, [name], GRID):
+        do_shard(path, shard, stage, fingerprint, [name])
+    stores.finish(stores.open_to_write(path), stage, fingerprint)
 
 
-def make(path, mark):
-    begin_label(path, mark)
-    do_all(path, mark)
+def make(path, fingerprint):
+    begin_label(path, fingerprint)
+    do_all(path, fingerprint)
 
 
 def content(path):
@@ -37,17 +37,17 @@ def content(path):
 
 
 def check_reader(path):
-    """Whoever opens the store meets all of it, or is told that it is not complete."""
+    """Check that a reader gets all of the store, unless the store is marked as not complete."""
     group = stores.find(path)
     if group is not None and group.attrs["complete"]:
-        mark = stores.stage_fingerprint(group, "ingest")
-        assert stores.shards_to_do(path, "ingest", mark, ["label"], GRID) == []
+        fingerprint = stores.stage_fingerprint(group, "ingest")
+        assert stores.shards_to_do(path, "ingest", fingerprint, ["label"], GRID) == []
         assert all(layout.array(group, name).shape for name in ("label", "y", "x"))
 
 
 @pytest.fixture(params=["disk", "memory"])
 def place(request, tmp_path):
-    """Another place for a store, every time it is called."""
+    """Return a function that returns another location for a store at every call."""
 
     def place():
         name = f"{uuid.uuid4().hex}/a.zarr"
@@ -57,7 +57,7 @@ def place(request, tmp_path):
 
 
 def copied(path, target):
-    """A store as it was."""
+    """Copy a store and return the location of the copy."""
     if hasattr(path, "fs"):
         for key in keys_below(path):
             path.fs.cp_file(f"{path.path}/{key}", f"{target.path}/{key}")
@@ -67,7 +67,7 @@ def copied(path, target):
 
 
 def killed_everywhere(before, place, monkeypatch, work):
-    """Stores that are left where `work` is killed before each of its changes."""
+    """Yield the stores that remain when `work` is killed before each of its changes."""
     path = copied(before, place())
     with ended_after(MANY, monkeypatch) as changes:
         work(path)
@@ -100,13 +100,13 @@ def test_killed_anywhere_while_shards_are_written_a_store_is_finished_by_the_nex
 
 
 def test_killed_anywhere_while_layers_are_made_anew_they_are_made(place, monkeypatch):
-    def add(path, mark):
-        stores.begin_layers(path, "prepare", mark, GRID, MASKS[mark])
+    def add(path, fingerprint):
+        stores.begin_layers(path, "prepare", fingerprint, GRID, MASKS[fingerprint])
 
-    def make_both(path, mark):
+    def make_both(path, fingerprint):
         make(path, "a")
-        add(path, mark)
-        do_all(path, mark, "prepare", "mask")
+        add(path, fingerprint)
+        do_all(path, fingerprint, "prepare", "mask")
 
     before, wanted = place(), place()
     make_both(before, "p")
@@ -144,8 +144,8 @@ def test_killed_anywhere_in_a_swap_the_old_or_the_new_store_is_there_after_the_n
             continue  # killed while the other store was put beside it
         check_reader(path)
         recover(beside[path], path)
-        mark = stores.stage_fingerprint_at(path, "ingest")
-        assert content(path) == wanted[str(mark)]
+        fingerprint = stores.stage_fingerprint_at(path, "ingest")
+        assert content(path) == wanted[str(fingerprint)]
 
 
 def test_on_a_full_disk_nothing_half_written_is_left_and_the_store_goes_on(tmp_path, monkeypatch):
@@ -182,7 +182,7 @@ def test_a_store_that_cannot_be_made_on_a_full_disk_says_so(tmp_path, monkeypatc
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_on_a_disk_that_is_really_full_nothing_half_written_is_left(tmp_path):
-    """A tmpfs of 256 kB that other files fill at different places."""
+    """Use a tmpfs of 256 kB that another file fills up to different limits."""
     import subprocess
 
     small = tmp_path / "small"

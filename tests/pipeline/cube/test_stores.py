@@ -24,7 +24,7 @@ def place(kind, tmp_path):
 
 @pytest.fixture(params=["disk", "memory"])
 def path(request, tmp_path):
-    """Of a store on a disk, and of one at a URL."""
+    """Return the path of a store on a disk, and of one at a URL."""
     return place(request.param, tmp_path)
 
 
@@ -32,8 +32,8 @@ def xarray_of(path):
     return xr.open_zarr(path if not isinstance(path, UPath) else str(path), consolidated=False)
 
 
-def to_do(path, mark="a", names=("label", "fpar"), stage="ingest"):
-    return stores.shards_to_do(path, stage, mark, names, GRID)
+def to_do(path, fingerprint="a", names=("label", "fpar"), stage="ingest"):
+    return stores.shards_to_do(path, stage, fingerprint, names, GRID)
 
 
 def test_what_is_not_written_reads_as_missing_not_as_class_0(path):
@@ -75,12 +75,12 @@ def test_a_shard_is_done_with_all_objects_and_a_record_of_this_run(path):
     assert to_do(path) == list(GRID.shards)
     do_shard(path, FIRST)
     assert FIRST not in to_do(path)
-    assert FIRST in to_do(path, mark="b")
-    assert FIRST not in to_do(path, mark=dict.fromkeys(GRID.shards, "a"))
+    assert FIRST in to_do(path, fingerprint="b")
+    assert FIRST not in to_do(path, fingerprint=dict.fromkeys(GRID.shards, "a"))
     group = stores.open_to_write(path)
     stores.discard_record(group, "ingest", FIRST)
     assert FIRST in to_do(path)
-    stores.discard_record(group, "ingest", FIRST)  # of what is not there, nothing happens
+    stores.discard_record(group, "ingest", FIRST)  # without a record, nothing happens
     stores.write_record(group, "ingest", FIRST, {"mark": "a"})
     assert FIRST not in to_do(path)
     (path / "label" / "c" / "0" / "0").unlink()
@@ -142,15 +142,15 @@ def test_layers_of_a_later_stage_are_kept_or_made_anew(path):
     begin(path)
     mask = [layout.Layer("mask", {})]
 
-    def left(mark):
-        stores.begin_layers(path, "prepare", mark, GRID, mask)
-        return to_do(path, mark, ["mask"], "prepare")
+    def left(fingerprint):
+        stores.begin_layers(path, "prepare", fingerprint, GRID, mask)
+        return to_do(path, fingerprint, ["mask"], "prepare")
 
     assert FIRST in left("p")
     do_shard(path, FIRST, "prepare", "p", ["mask"])
     assert FIRST not in left("p")
     assert FIRST in left("q")
-    assert FIRST not in left("p")  # what it holds is still made with that
+    assert FIRST not in left("p")  # its shards still have that fingerprint
     mask[0] = layout.Layer("mask", {}, dtype="int16", fill=-1)
     assert FIRST in left("p2")
     assert stores.read_records(path, "prepare", GRID.shards) == {}

@@ -7,8 +7,9 @@ from hypothesis.extra import numpy as arrays
 
 from model import JointClustering
 from pipeline.base.channel import Channel
-from pipeline.cube.channels import filled_name, spread_names, to_physical, to_stored, width_channel
+from pipeline.cube.channels import filled_name, spread_names, to_physical, width_channel
 from pipeline.stages.infer.labelling import decoder, encoded, label_series
+from tests.support.stored_numbers import to_stored
 
 FPAR = Channel("fpar", "FPAR", "1", 0.01, 0.0, "uint8", 255, (0, 100))
 INDEX = Channel("index", "an index", "1", 0.0001, -0.5, "int16", -32768, (-10_000, 10_000))

@@ -18,7 +18,7 @@ from pipeline.base.calendar import composite_dates
 from pipeline.base.progress import Silent
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
-from pipeline.cube.channels import read_channels, to_physical, to_stored
+from pipeline.cube.channels import read_channels, to_physical
 from pipeline.runtime.dask.executor import OnDask
 from pipeline.runtime.executor import InProcess
 from pipeline.stages.evaluate import read_accuracy
@@ -39,6 +39,7 @@ from tests.support.small_country import (
     write_reference,
 )
 from tests.support.small_rasters import write_tiff
+from tests.support.stored_numbers import to_stored
 
 UTM = "EPSG:32632"
 AFFINE = Affine(500, 0, 498_000, 0, -500, 5_028_000)  # 500 m pixels over more than the country
