@@ -11,8 +11,8 @@ from pipeline.base.progress import Reporter, Silent
 from pipeline.config.config import Config
 from pipeline.cube import clusters, layout, stores
 from pipeline.cube.map_layers import require_labels
-from pipeline.reports import page as report
 from pipeline.reports.comparison import comparison_section
+from pipeline.reports.page import make_page
 from pipeline.reports.products import products
 from pipeline.runtime.executor import Executor
 from pipeline.runtime.stage import StageResult
@@ -57,7 +57,7 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
         task.advance(note="cluster cube")
         change = change_section(config, executor) if whole else None
         task.advance(note="change")
-        page = report.make(config, accuracy, comparison, change)
+        page = make_page(config, accuracy, comparison, change)
         task.advance(note="report")
         try:
             products.write_products(config, map_mark)

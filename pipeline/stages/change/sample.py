@@ -1,4 +1,4 @@
-"""A stratified random sample of the cells mapped in two years, with what the reference maps of both years say of them.
+"""A stratified random sample of the cells mapped in two years, with their classes in both years' reference maps.
 
 The strata are the mapped transitions. Which cells are drawn depends on the seed and their places alone, not on shards.
 """
@@ -19,24 +19,24 @@ from pipeline.cube.map_layers import LABEL
 from pipeline.grid.grid import Grid, Shard
 from pipeline.runtime.executor import Executor
 from pipeline.runtime.stage import run_shards
-from pipeline.stages.change.map import Pair, read_years
+from pipeline.stages.change.pair import Pair, read_years
 
 CLASSES: Final = (*SEASON_NAMES, "other")  # of a reference; other: no certain season, or no crop
 _OTHER: Final = len(SEASON_NAMES)
-_UNKNOWN: Final = layout.MISSING  # of cells that a reference says nothing of
+_UNKNOWN: Final = layout.MISSING  # of cells that a reference does not know
 
 
 @dataclass(frozen=True)
 class SampledCells:
-    """How many cells were drawn of every mapped transition, and what the references say of them."""
+    """Sampled cells of every mapped transition, and their classes in the references; K labels, C classes."""
 
     drawn: np.ndarray  # (K K,)
-    counts: np.ndarray  # (K K, C, C) by class of the earlier and of the later year; cells unknown in one are left out
+    counts: np.ndarray  # (K K, C, C) by class of both years; without cells unknown in one
 
 
 @dataclass(frozen=True)
 class SampleTask:
-    """The work on one shard: the cells that the sample of the country can have there."""
+    """Draw the cells of a shard that the sample of the country can have there."""
 
     pair: Pair
     references: tuple[Location, Location]
@@ -44,7 +44,7 @@ class SampleTask:
     seed: int
 
     def __call__(self, shard: Shard) -> Drawn:
-        """Read labels and references, and draw; a cell's value is C k + l of its classes, 255 where one is unknown."""
+        """Read labels and references of a shard and draw; a cell's value is C k + l, 255 where a class is unknown."""
         cube = stores.open_to_read(self.pair.cube)
         window = layout.read_grid(cube).window(shard)
         first, second = read_years(cube, LABEL, self.pair.years, window)
@@ -58,7 +58,7 @@ class SampleTask:
 
 
 def _classes(path: Location, window: tuple[slice, slice]) -> np.ndarray:
-    """Class of every cell of a window of a reduced reference map: its season, 2 = other, 255 = unknown."""
+    """Read the class of every cell of a window of a reduced reference map: its season, 2 = other, 255 = unknown."""
     group = stores.open_to_read(path)
     season = stores.read_window(group, "season", window)
     other = (season == layout.MISSING) & (stores.read_window(group, "n_valid", window) > 0)
@@ -66,7 +66,7 @@ def _classes(path: Location, window: tuple[slice, slice]) -> np.ndarray:
 
 
 def find_references(config: Config, years: tuple[int, int], grid: Grid) -> dict[int, Location]:
-    """The years' reduced reference maps, as far as they are finished and on the grid."""
+    """Return the years' reduced reference maps that are finished and on the grid."""
     found = {}
     for year in years:
         path = config.model_copy(update={"year": year}).reference_grid
@@ -87,7 +87,9 @@ def sample_transitions(
     executor: Executor,
     reporter: Reporter,
 ) -> SampledCells:
-    """Draw a sample of the cells mapped in both years, of every transition as many as of the others, if it has them.
+    """Draw a sample of the cells mapped in both years, with the same number of cells of every transition.
+
+    A transition with fewer cells is sampled whole, and the others get more.
 
     Args:
         pair: the years.
@@ -96,7 +98,7 @@ def sample_transitions(
         size: cells to draw in all.
         seed: of the sample.
         executor: works through the shards.
-        reporter: where progress goes.
+        reporter: receives the progress.
 
     Raises:
         ShardsFailed: some shards could not be read.
