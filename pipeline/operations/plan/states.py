@@ -1,4 +1,4 @@
-"""What each stage would find if it ran now: by the same fingerprints, and without writing anything."""
+"""The state that each stage would find if it ran: by the same fingerprints, and without writing anything."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,18 +42,18 @@ SHARDED: Final = ("ingest", "prepare", "infer")
 
 @dataclass(frozen=True)
 class StageState:
-    """How far a stage is."""
+    """The state of a stage."""
 
     stage: str
     kind: Kind
     to_do: tuple[Shard, ...] = ()
-    n_shards: int = 0  # 0: a stage without shards
+    n_shards: int = 0  # 0: the stage has none
     after: str = ""  # the stage that it waits for
     note: str = ""
 
     @property
     def n_done(self) -> int:
-        """Shards that stay as they are."""
+        """Return the number of shards that stay as they are."""
         return self.n_shards - len(self.to_do)
 
     def __str__(self) -> str:
@@ -67,29 +67,34 @@ class StageState:
 
 @dataclass
 class Findings:
-    """What is planned, and what it is planned on."""
+    """The stages of a run with their states, and what was found on the way."""
 
     config: Config
     grid: Grid
     source: Source
     channels: tuple[Channel, ...]
     n_dates: int
-    region: dict[Shard, int]  # cells that lie in it
-    cells: dict[Shard, int]  # that are mapped; the region's until that is known
+    region: dict[Shard, int]  # cells of every shard in the region
+    cells: dict[Shard, int]  # mapped cells of every shard; those of the region until they are known
     cells_known: bool
-    train_cells: int
+    train_cells: int  # that training may draw from
     states: dict[str, StageState] = field(default_factory=dict)
     strips: list[Strip] = field(default_factory=list)  # to ingest
     intake: Intake | None = None
 
     @property
     def waiting_for(self) -> str:
-        """The last of the stages so far that is not done."""
+        """Return the last of the stages so far that is not done; empty where all are."""
         return next((name for name, state in reversed(self.states.items()) if state.kind != "done"), "")
 
 
 def look_at_stages(config: Config, executor: Executor, reporter: Reporter) -> Findings:
-    """Look at every stage of a whole run.
+    """Find the state of every stage of a whole run.
+
+    Args:
+        config: of the run.
+        executor: opens the files.
+        reporter: receives the progress.
 
     Raises:
         UserError: the region or the grid cannot be used, or something that is not ours lies where outputs go.
@@ -123,7 +128,7 @@ def _simulate(found: Findings, executor: Executor, reporter: Reporter) -> StageS
 
 
 def _download(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
-    """Only the catalogue knows whether there is more; a year that is all there is taken as done."""
+    """Count granules; only the catalogue knows of more, and a year with all expected ones counts as done."""
     outline = read_outline(found.config.region.outline)
     expected = len(found.source.expected(outline))
     try:
@@ -219,7 +224,7 @@ def _publish(found: Findings, executor: Executor, reporter: Reporter) -> StageSt
 
 
 def _to_do(group: zarr.Group, stage: str, marks: dict[Shard, str], names: list[str], grid: Grid) -> tuple[Shard, ...]:
-    """The shards that the stage would do of a store that it keeps, as it finds them itself."""
+    """Return the shards that the stage would do of a store that it keeps."""
     return tuple(stores.shards_to_do(location_of(group), stage, marks, names, grid))
 
 

@@ -105,10 +105,10 @@ def test_a_year_is_judged_on_every_mapped_cell_of_a_certain_season(country, fake
 
 def test_the_sample_is_that_of_the_train_stage_and_filling_is_measured_on_others(country, finished):
     config = small_config(country, finished.out, training__sample_pixels=200, ingest__shard=16, ingest__chunk=8)
-    contest = YearTrial(config, 0.1, InProcess(), Silent())
+    trial = YearTrial(config, 0.1, InProcess(), Silent())
     drawn = sample_series(config.cube, 200, config.seed, InProcess(), Silent())
-    np.testing.assert_array_equal(contest.series, drawn.series)
-    hidden = contest.hidden
+    np.testing.assert_array_equal(trial.series, drawn.series)
+    hidden = trial.hidden
     assert hidden is not None
     seen = {series.tobytes() for series in drawn.series}
     mapped = int((whole(config, "cube", "train_mask") == 1).sum())
@@ -124,8 +124,8 @@ def test_filling_is_not_measured_where_every_cell_is_trained_on(finished):
         def message(self, text):
             self.said.append(text)
 
-    contest = YearTrial(finished, 0.1, InProcess(), Listener())
-    assert contest.hidden is None
+    trial = YearTrial(finished, 0.1, InProcess(), Listener())
+    assert trial.hidden is None
     assert "--sample-pixels" in Listener.said[-1]
 
 
@@ -254,15 +254,15 @@ def test_nothing_compared_is_no_section(country, tmp_path):
 
 def test_a_map_of_elsewhere_is_named(country, finished, tmp_path):
     config = small_config(country, finished.out, ingest__shard=16, ingest__chunk=8, training__sample_pixels=100)
-    contest = YearTrial(config, 0.0, InProcess(), Silent())
+    trial = YearTrial(config, 0.0, InProcess(), Silent())
     elsewhere = zarr.open_group(reduce_reference(config, _grid(config), InProcess(), Silent()).outputs[0], mode="r")
     copy = zarr.create_group(tmp_path / "reference.zarr", zarr_format=3)
     copy.create_array("season", data=np.full_like(elsewhere["season"][:], 255))
-    contest._reference = tmp_path / "reference.zarr"
+    trial._reference = tmp_path / "reference.zarr"
     estimator = METHODS["kmeans-mean"].make(config, 0)
-    estimator.fit(contest.series)
+    estimator.fit(trial.series)
     with pytest.raises(UserError, match="another region"):
-        contest.evaluate(estimator)
+        trial.evaluate(estimator)
 
 
 def _grid(config):

@@ -160,5 +160,5 @@ def test_a_store_that_cannot_be_looked_at_is_unknown(out, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("no credentials")
 
-    monkeypatch.setattr("pipeline.operations.status.look", fails)
+    monkeypatch.setattr("pipeline.operations.status.inspect_outputs", fails)
     assert status(out) == (3, "SITSCUBE UNKNOWN - no credentials\n")
