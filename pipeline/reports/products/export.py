@@ -1,4 +1,4 @@
-"""Export: layers of a finished year for other software, as GeoTIFF, NetCDF or a table."""
+"""Export of a finished year for other software, as GeoTIFF, NetCDF or a table."""
 
 from typing import Final, Literal
 
@@ -25,7 +25,7 @@ FORMATS: Final = ("geotiff", "netcdf", "csv")
 STAGE: Final = "export"
 
 
-def export(
+def export_year(
     config: Config,
     folder: Location,
     kind: Format,
@@ -38,13 +38,13 @@ def export(
 
     Args:
         config: of the year.
-        folder: that the files are written into.
+        folder: for the files.
         kind: "geotiff": a cloud-optimised GeoTIFF a layer, whose bands are the dates of a series; "netcdf": one file
             with all layers; "csv": areas of the labels by region, without layers.
-        layers: arrays of map.zarr and cube.zarr; none: label and confidence as GeoTIFF, as NetCDF all of the map with
-            the observations.
+        layers: arrays of map.zarr and cube.zarr; None: label and confidence as GeoTIFF, and all of the map with the
+            observations as NetCDF.
         overwrite: whether files that are there are replaced.
-        reporter: where progress goes.
+        reporter: receives the progress.
 
     Raises:
         UserError: the year is not mapped, a layer is unknown, a file is there already or cannot be written.
@@ -99,7 +99,11 @@ def _simulated(group: zarr.Group) -> dict[str, str]:
 
 
 def _chosen(result: zarr.Group, cube: zarr.Group, layers: list[str] | None, kind: Format) -> dict[str, zarr.Group]:
-    """The layers that are wanted, in that order, each with its store."""
+    """Return the wanted layers in their order, each with its store.
+
+    Raises:
+        UserError: a layer is unknown, or none is given.
+    """
     there = dict.fromkeys(sorted(stores.layer_names(result)), result)
     there |= {name: cube for name in sorted(stores.layer_names(cube)) if name not in there}
     if layers is None:
