@@ -138,8 +138,8 @@ def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: 
         probe: whether a shard of each stage is done, and some iterations of training, to time them.
 
     Raises:
-        UserError: the region or the grid cannot be used, outputs cannot be reached, or something that is not ours lies
-            where they go.
+        UserError: the region or the grid cannot be used, outputs cannot be reached, or their place has
+            other files.
     """
     check_readable(config.out)
     where = executor.describe()

@@ -97,7 +97,7 @@ def look_at_stages(config: Config, executor: Executor, reporter: Reporter) -> Fi
         reporter: receives the progress.
 
     Raises:
-        UserError: the region or the grid cannot be used, or something that is not ours lies where outputs go.
+        UserError: the region or the grid cannot be used, or the outputs' place has other files.
     """
     outline = read_outline(config.region.outline)
     grid = make_grid(config.ingest.grid, outline, config.ingest.shard, config.ingest.chunk)

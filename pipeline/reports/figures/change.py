@@ -35,7 +35,7 @@ def change_maps(
     years: tuple[int, int],
     title: str,
 ) -> bytes:
-    """Draw both years' labels and their change beside each other, as PNG.
+    """Draw both years' labels and their change side by side, as PNG.
 
     Args:
         label: (2, y, x), 255 = not mapped; may be coarser than the grid.

@@ -76,7 +76,7 @@ def filled_series(dates: np.ndarray, examples: Sequence[Example], n_channels: in
     Args:
         dates: (T,) first days of the composites.
         examples: all channels of the first cell, then those of the second, and so on.
-        n_channels: panels beside each other; of a single channel, two cells are.
+        n_channels: panels side by side; of a single channel, two cells are.
     """
     columns = n_channels if n_channels > 1 else 2
     rows = max(1, -(-len(examples) // columns))

@@ -65,7 +65,7 @@ def imputation(
         columns: most snapshots shown, spread evenly; the first and the last are always there.
 
     Raises:
-        ValueError: X, classes, dates, colours or the channel do not fit, or no watched curve has a class.
+        ValueError: X, classes, dates, colours or the channel do not fit, or no series with a curve has a class.
 
     In a notebook, after `estimator.fit(X)`, with known classes y or with `estimator.labels_`:
 

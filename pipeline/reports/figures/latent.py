@@ -14,7 +14,7 @@ from pipeline.reports.figures.style import GREY, class_colours, plain, png, shee
 Snapshots = Mapping[str, np.ndarray]  # `history_["snapshots"]` of an estimator
 
 _COLUMNS: Final = 3
-_WIDTH: Final = 9.0  # of all panels beside each other, in inches
+_WIDTH: Final = 9.0  # of all panels side by side, in inches
 _FAR: Final = 0.002  # share of the points at each end of an axis that may be outliers ...
 _SLACK: Final = 0.25  # ... which lie beyond the others by more than this share of their range
 _FLATTEST: Final = 0.5  # short side of a panel by its long side
@@ -63,8 +63,8 @@ def embedding(
         per_class: most points of a class.
 
     Raises:
-        ValueError: classes do not belong to the X of the snapshots, colours are too few, or no watched series has a
-            class.
+        ValueError: classes do not belong to the X of the snapshots, colours are too few, or no series with
+            snapshots has a class.
 
     In a notebook, after `estimator.fit(X)`, with known classes y or with `estimator.labels_`:
 

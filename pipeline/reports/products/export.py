@@ -7,7 +7,7 @@ import zarr
 from pipeline.base.errors import UserError
 from pipeline.base.files import sweep_partials, write_text
 from pipeline.base.locations import Location
-from pipeline.base.progress import Reporter, Silent
+from pipeline.base.progress import Reporter, Silent, Task
 from pipeline.config.config import Config
 from pipeline.config.regions import configured_regions
 from pipeline.cube import layout, stores
@@ -53,44 +53,51 @@ def export_year(
     result = stores.require(config.map, "infer", "infer")
     cube = stores.require(config.cube, "prepare", "prepare")
     name = item_id(config)
+    chosen: dict[str, zarr.Group] = {}
     if kind == "csv":
         if layers is not None:
             raise UserError(
                 "a table holds areas of the labels, no layers: leave out --layer, or choose another --format."
             )
         require_labels(result)
-        targets = [folder / f"{name}_areas.csv"]
+        files = [f"{name}_areas.csv"]
     else:
         chosen = _chosen(result, cube, layers, kind)
         files = [f"{name}.nc"] if kind == "netcdf" else [f"{name}_{layer}.tif" for layer in chosen]
-        targets = [folder / file for file in files]
+    targets = [folder / file for file in files]
     _refuse_to_overwrite(targets, overwrite)
-    shards = len(layout.read_grid(result).shards)
+    n_shards = len(layout.read_grid(result).shards)
     try:
         sweep_partials(folder, name)
-        if kind == "csv":
-            regions = configured_regions(config)
-            with reporter.track(STAGE, shards) as task:
+        regions = configured_regions(config) if kind == "csv" else []
+        with reporter.track(STAGE, n_shards * max(1, len(chosen))) as task:
+            if kind == "csv":
                 write_text(targets[0], areas_csv(result, config.year, config.region.name, regions, task))
-        elif kind == "netcdf":
-            with reporter.track(STAGE, shards * len(chosen)) as task:
+            elif kind == "netcdf":
                 parts = [(group, [n for n in chosen if chosen[n] is group]) for group in (result, cube)]
                 write_netcdf(targets[0], [part for part in parts if part[1]], task)
-        else:
-            with reporter.track(STAGE, shards * len(chosen)) as task:
+            else:
                 for target, (layer, group) in zip(targets, chosen.items(), strict=True):
-                    classes = colours(len(label_names(result))) if layer == LABEL else ()
-                    tags = {"TITLE": layout.attributes(group)["title"]} | _simulated(group)
-                    classed = "flag_values" in layout.attributes(layout.array(group, layer))
-                    write_cog(
-                        target, group, layer, tags=tags, overviews="nearest" if classed else "average",
-                        colours=classes, bands=bands_of(group, layer), task=task,
-                    )  # fmt: skip
+                    _write_geotiff(target, layer, group, task)
     except OSError as error:
         raise UserError(
             f"cannot write into {folder}: {error.strerror or error}. Free space or choose another --to."
         ) from error
     return targets
+
+
+def _write_geotiff(target: Location, layer: str, group: zarr.Group, task: Task) -> None:
+    classed = "flag_values" in layout.attributes(layout.array(group, layer))
+    write_cog(
+        target,
+        group,
+        layer,
+        tags={"TITLE": layout.attributes(group)["title"]} | _simulated(group),
+        overviews="nearest" if classed else "average",
+        colours=colours(len(label_names(group))) if layer == LABEL else (),
+        bands=bands_of(group, layer),
+        task=task,
+    )
 
 
 def _simulated(group: zarr.Group) -> dict[str, str]:

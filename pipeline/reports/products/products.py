@@ -1,4 +1,4 @@
-"""The files that people open in other software: COGs of a year's map with a style for QGIS, and STAC beside them."""
+"""The products of a year for other software: COGs of its map with a style for QGIS, and their STAC Item."""
 
 from typing import Final
 

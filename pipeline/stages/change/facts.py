@@ -7,7 +7,7 @@ Numbers = Mapping[str, float | None]  # of an estimate: "value", "standard_error
 
 
 class EstimateFacts(TypedDict):
-    """Figures that the sample of the reference maps tells; C classes, K labels."""
+    """Figures of the sample of the reference maps; C classes, K labels."""
 
     classes: list[str]
     drawn: list[list[int]]  # (K, K) sampled cells by mapped transition

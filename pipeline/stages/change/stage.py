@@ -42,7 +42,7 @@ def change(
     Writes into `<out>/<region>/change/<earlier>-<later>/`: change.zarr (the map: `change`, `change_confidence`), both
     as GeoTIFFs with a style for QGIS, change.json and change.csv (the same numbers), change.png and index.html. Where
     the reference maps of both years have been reduced to the grid, areas of true transitions are estimated from a
-    stratified random sample of the mapped ones, whose classes are looked up in both.
+    stratified random sample of the mapped ones: their classes are looked up in both.
 
     Args:
         config: of the region; its seed and evaluation.sample_size draw the sample.

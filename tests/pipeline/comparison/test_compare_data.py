@@ -297,7 +297,7 @@ def test_a_damaged_log_is_named(fakes, file, tmp_path, monkeypatch, capsys):
 
 
 def test_a_comparison_that_is_killed_goes_on_where_it_was(file, tmp_path, monkeypatch, capsys):
-    """SIGKILL once the first fits are on disk; the run after it keeps them as they are and does the others."""
+    """Kill it once the first fits are on disk; the next run keeps them and does the others."""
     log = tmp_path / "out" / "series" / "comparison" / "runs.jsonl"
     monkeypatch.setenv("SITSCUBE_TRAINING__PRETRAIN_EPOCHS", "5")
     job = ["compare", "--data", file, "--out", tmp_path / "out", "--methods", "kmeans-mean,joint-w0", "--seeds", 2]

@@ -54,7 +54,7 @@ def whole(config, store, name):
 
 
 def counted_by_hand(config) -> np.ndarray:
-    """Counts of the fake's labels by season, from whole arrays."""
+    """Count the fake's labels by season, from whole arrays."""
     fpar = whole(config, "cube", "fpar").astype(float)
     fpar[fpar == 255] = 0
     label = (fpar[:23].sum(axis=0) > fpar[23:].sum(axis=0)).astype(int)
@@ -65,7 +65,7 @@ def counted_by_hand(config) -> np.ndarray:
 
 @pytest.fixture
 def out(finished, tmp_path):
-    """Outputs of the finished run, for a test to add to."""
+    """Copy the outputs of the finished run, so that a test may add to them."""
     shutil.copytree(finished.out, tmp_path / "out")
     return tmp_path / "out"
 

@@ -57,7 +57,7 @@ def file(country, tmp_path):
 
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
-    """Where temporary folders go."""
+    """Make the folder of all temporary folders."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))  # torch may keep a cache of its own there

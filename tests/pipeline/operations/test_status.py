@@ -1,4 +1,4 @@
-"""What a cron or Nagios is told of the outputs, with the exit status of a plugin."""
+"""The state of the outputs as cron or Nagios reads it, with the exit status of a plugin."""
 
 import json
 import os
@@ -25,7 +25,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 @pytest.fixture
 def out(finished, tmp_path):
-    """A copy of outputs of which the test may do as it likes."""
+    """Copy the outputs of the finished run, so that a test may change them."""
     return shutil.copytree(finished.out, tmp_path / "out")
 
 

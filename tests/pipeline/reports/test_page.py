@@ -31,7 +31,7 @@ ALL = CUBE | {"agreement", "accuracy", "areas"}
 
 @pytest.fixture
 def copied(finished, country, tmp_path):
-    """The finished run, in a place where tests may change it."""
+    """Copy the finished run, so that a test may change it."""
     config = small_config(country, tmp_path / "out", ingest__shard=16, ingest__chunk=8)
     shutil.copytree(finished.region_folder, config.region_folder)
     assert not publish.publish(config).fresh

@@ -1,4 +1,4 @@
-"""What the stores say of the series that were watched while the network trained."""
+"""Snapshots of the training, with what the stores say of their cells."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from tests.support.snapshot_examples import make_snapshots
 
 @pytest.fixture
 def cells(finished):
-    """Row and column of 12 mapped cells, spread over the shards, in no order."""
+    """Return row and column of 12 mapped cells of several shards, in no order."""
     row, column = np.nonzero(layout.array(stores.open_to_read(finished.map), "label")[:] != layout.MISSING)
     chosen = np.random.default_rng(0).choice(len(row), 12, replace=False)
     return row[chosen], column[chosen]
@@ -71,7 +71,7 @@ def test_a_model_without_the_cells_of_its_sample_says_so(finished, tmp_path):
 def test_snapshots_of_another_cube_are_not_shown(finished, cells, tmp_path, what):
     row, column = cells
     if what == "too few cells":
-        row, column = row[:10], column[:10]  # series 10 was watched
+        row, column = row[:10], column[:10]  # series 10 has snapshots
     elif what == "outside the grid":
         row = np.where(np.arange(12) == 11, 1000, row)
     elif what == "not mapped":

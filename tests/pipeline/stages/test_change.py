@@ -42,7 +42,7 @@ def config(tmp_path, labels):
 
 
 def with_references(config, labels):
-    """References that differ from the maps in some cells, are no crop in some and missing in others."""
+    """Write references that differ from the maps in some cells, are no crop in some and missing in others."""
     rng = np.random.default_rng(7)
     seasons = {}
     for year, label in labels.items():
@@ -224,7 +224,7 @@ def test_a_run_that_ends_at_any_file_leaves_no_finished_change_and_the_next_one_
         return write
 
     expected = change(config, YEARS).facts
-    config = config.model_copy(update={"seed": 1})  # another sample: everything but change.zarr is written anew
+    config = config.model_copy(update={"seed": 1})  # another sample: everything but change.zarr is written again
     for n_written in range(4):
         left = n_written
         for name in names:
