@@ -14,6 +14,7 @@ from pipeline.comparison import methods as comparison_methods
 from pipeline.comparison.methods import METHODS, choose_methods
 from pipeline.comparison.years import YearTrial, load_years
 from pipeline.reports.comparison import comparison_section
+from pipeline.reports.comparison_rows import FILLED_PLAINLY
 from pipeline.runtime.executor import InProcess
 from pipeline.stages.reference import reduce_reference
 from pipeline.stages.train.sample import sample_series
@@ -233,6 +234,10 @@ def test_methods_are_made_from_the_configuration(country, tmp_path):
     assert made["joint"]["batch_size"] == made["mean-dec"]["batch_size"] == 77
     assert made["crli"]["n_iter"] == made["joint"]["n_iter"] == 30
     assert [method.key for method in choose_methods([])] == ["joint", "joint-w0", "mean-dec", "crli"]
+
+
+def test_the_report_knows_which_methods_have_no_network_that_fills():
+    assert set(FILLED_PLAINLY) == {method.key for method in METHODS.values() if not method.network}
 
 
 def test_without_given_iterations_crli_trains_as_long_as_it_needs():
