@@ -1,19 +1,18 @@
-"""How early in a year a map of it can be trusted: labels as of several dates against those of the whole year.
+"""Measure how early in a year its map can be trusted: labels at several dates against those of the whole year.
 
     python -m benchmarks.early_maps --out out --year 2021 --model-year 2018 [--composites 12 20 28 36 46]
 
-`--out` is the folder of a finished `sitscube run` of the model's year; the observations of `--year` are simulated where
-they are not there (`sitscube simulate --year 2021 --out out`). Each date's map is made in a temporary folder with the
-model of the other year, as `sitscube run --year 2021 --model-year 2018 --as-of DAY` makes it. Prints, a row a date, how
-many composites were there, the share of cells with the label that the whole year gives them, and the overall accuracy
-against the reference map, which is of the whole year, too.
+`--out` is the folder of a finished `sitscube run` of the model's year, in which the observations of `--year` have been
+simulated (`sitscube simulate --year 2021 --out out`). The map of each date is made in a temporary folder with the model
+of the other year, as `sitscube run --year 2021 --model-year 2018 --as-of DAY` makes it. The output is a row a date: the
+number of composites, the share of cells whose label is that of the whole year, and the overall accuracy by the
+reference map of the whole year.
 """
 
 import argparse
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,9 +29,9 @@ STAGES = ("ingest", "prepare", "infer", "evaluate")
 
 
 def early_map(out: Path, temporary: Path, year: int, model_year: int, n: int) -> tuple[np.ndarray, float]:
-    """Labels (y, x) with the first n composites of a year, and their overall accuracy."""
+    """Return the labels (y, x) with the first n composites of a year, and their overall accuracy."""
     day = period_end(composite_dates(year)[n - 1].item(), "eight-day")
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "year": year,
         "out": temporary,
         "local": out,
@@ -53,7 +52,11 @@ def early_map(out: Path, temporary: Path, year: int, model_year: int, n: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.early_maps",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--year", type=int, default=2021)
     parser.add_argument("--model-year", type=int, default=2018)

@@ -1,12 +1,13 @@
-"""What ingest costs against merely reading the same layers, and how its memory grows with the country.
+"""Measure what ingest costs, compared with merely reading the same layers, and how its memory grows with the country.
 
     python -m benchmarks.ingest --granules out/simulated/VNP15A2H/2018 [--memory]
 
-The cost: CPU time of `ingest` of a year, in process, at 1 km and at 463 m, over that of reading the same three layers
-of the same granules whole with h5py, and with this project's reader; each in a process of its own, alternating.
+The cost is the CPU time of `ingest` of a year, in process, at 1 km and at 463 m, divided by that of reading the same
+three layers of the same granules whole with h5py, and with this project's reader. Each runs in a process of its own, in
+turn.
 
-The memory: peak of one process that ingests at 463 m an area of 1, 4 and 16 times Italy's bounding box, from granules
-made for the purpose on four dates (the cube has all 46; missing dates are gaps). Takes about 6 GB of disk for a while.
+The memory is the peak of one process that ingests at 463 m an area of 1, 4 and 16 times Italy's bounding box, from
+made-up granules of four dates (the cube has all 46; missing dates are gaps). It needs about 6 GB of disk.
 """
 
 import argparse
@@ -32,6 +33,7 @@ WEST, SOUTH, WIDTH, HEIGHT = 6.6, 36.0, 12.0, 7.0  # degrees: about as many cell
 
 
 def read_with_h5py(folder: Path) -> None:
+    """Read the layers of all granules whole with h5py."""
     for path in sorted(folder.glob("*.h5")):
         with h5py.File(path) as file:
             (grid,) = file["HDFEOS/GRIDS"].values()
@@ -40,6 +42,7 @@ def read_with_h5py(folder: Path) -> None:
 
 
 def read_with_ours(folder: Path) -> None:
+    """Read all granules whole with this project's reader."""
     from pipeline.sources.viirs.granules import ViirsGranules
 
     source = ViirsGranules(folder, 2018, "standard", ())
@@ -49,6 +52,7 @@ def read_with_ours(folder: Path) -> None:
 
 
 def ingest_year(folder: Path, grid: str, out: Path, **settings: object) -> None:
+    """Ingest the granules of a folder."""
     from pipeline.config.config import load_config
     from pipeline.stages.ingest.stage import ingest
 
@@ -56,9 +60,9 @@ def ingest_year(folder: Path, grid: str, out: Path, **settings: object) -> None:
 
 
 def worker(task: str, folder: Path) -> None:
-    """Do one task and print its CPU seconds and the peak of this process's memory."""
+    """Do one task and print its CPU seconds and the peak memory of this process."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as out:
-        if task == "memory":  # imports and the first pages of the libraries are paid by every size alike
+        if task == "memory":  # every size pays alike for imports and the first pages of the libraries
             outline = folder / "outline.geojson"
             started = time.process_time()
             settings = {"region__outline": outline, "region__name": "box", "ingest__max_missing_share": 1.0}
@@ -78,13 +82,15 @@ def worker(task: str, folder: Path) -> None:
 
 
 def measure(task: str, folder: Path) -> dict[str, float]:
+    """Do one task in a process of its own and return its figures."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--worker", task, "--granules", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.ingest", "--worker", task, "--granules", str(folder)]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def cost(folder: Path, rounds: int) -> None:
+    """Print the CPU time of reading and of ingesting."""
     tasks = ("h5py", "ours", *GRIDS)
     seconds: dict[str, list[float]] = {task: [] for task in tasks}
     for _ in range(rounds):
@@ -98,7 +104,7 @@ def cost(folder: Path, rounds: int) -> None:
 
 
 def make_area(folder: Path, times: int) -> None:
-    """Granules of an area `times` as wide and as high, all land, on four dates."""
+    """Write granules of an area `times` as wide and as high, all land, on four dates."""
     from pipeline.sources.simulated.granules import granule_name, write_granule
     from pipeline.sources.viirs.names import tiles_touching
 
@@ -116,6 +122,7 @@ def make_area(folder: Path, times: int) -> None:
 
 
 def memory(scratch: Path) -> None:
+    """Print the peak memory of ingesting areas of several sizes."""
     from pipeline.grid.grid import make_grid
     from pipeline.grid.polygons import read_outline
 
@@ -132,7 +139,9 @@ def memory(scratch: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ingest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--granules", type=Path, default=Path("out/simulated/VNP15A2H/2018"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", action="store_true", help="measure memory instead of cost")

@@ -1,11 +1,11 @@
-"""Inference under random SIGKILLs: what is lost, what is wrong, and who had to mend it.
+"""Test inference under random SIGKILLs: count what is lost, what is wrong, and repairs by hand.
 
     python -m benchmarks.kills --kills 50 --seed 0 [--json FILE]
 
-A cluster of real processes labels a synthetic country. At random moments the worker, the scheduler or the client is
-killed, in equal shares; whatever has ended is started again as a supervisor of services would, and nothing else is ever
-done: that would be a repair. A map that is finished is compared with that of an undisturbed run, object by object, and
-the next one begun, until all kills have hit.
+A cluster of real processes labels a synthetic country. At random moments a worker, the scheduler or the client is
+killed, in equal shares. A process that has ended is started again, as a supervisor of services does it; anything else
+counts as a repair. A finished map is compared with that of an undisturbed run, object by object, and the next map
+begins, until all kills have been carried out.
 """
 
 import argparse
@@ -24,14 +24,14 @@ from tests.support.synthetic_country import Country, chunks, strays
 
 YEAR = 2018
 KINDS = ("worker", "scheduler", "client")
-BETWEEN = 5.0  # s between two kills in the mean: about what a client needs to start and find its work
-GIVEN_UP = 8  # ends of the client in a row that no kill explains, after which a map must be removed by hand
+BETWEEN = 5.0  # s between two kills in the mean: about the time of a client to start and find its work
+GIVEN_UP = 8  # ends of the client in a row without a kill, after which the benchmark stops
 LOOK = 0.05  # s between two looks of the supervisor
 
 
 @dataclass
 class Tally:
-    """What happened."""
+    """Counts of the events."""
 
     kills: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     maps: int = 0  # finished and compared
@@ -40,13 +40,13 @@ class Tally:
     wrong: int = 0  # objects with other bytes
     strays: int = 0  # files left half-written in finished maps
     refusals: int = 0  # ends of the client with a message, after which it was started again
-    tracebacks: int = 0  # of these, how many were no message for a user
+    tracebacks: int = 0  # of these, ends with a traceback
     repairs: int = 0
     seconds: float = 0.0
 
 
-class Trial:
-    """The cluster, the client and their supervisor."""
+class Supervisor:
+    """It starts the cluster and the client again, and kills them by plan."""
 
     def __init__(self, country: Country, cluster: Cluster, folder: Path, kills: int, seed: int) -> None:
         self.country, self.cluster, self.folder = country, cluster, folder
@@ -57,7 +57,7 @@ class Trial:
         self.next_kill = self._moment()
 
     def run(self) -> Tally:
-        """Label map after map until every kill has hit and the last map is finished."""
+        """Label map after map until every kill has been carried out and the last map is finished."""
         started = time.monotonic()
         while self.plan or not self.tally.maps:
             config = self.country.again(self.folder / f"map-{self.tally.maps}")
@@ -67,6 +67,7 @@ class Trial:
         return self.tally
 
     def _moment(self) -> float:
+        """Draw the time of the next kill."""
         return time.monotonic() + self.random.uniform(0, 2 * BETWEEN)
 
     def _finish(self, config: Config) -> None:
@@ -125,7 +126,9 @@ class Trial:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kills", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of moments and victims")
     parser.add_argument("--shards", type=int, default=64)
@@ -142,7 +145,7 @@ def main() -> None:
         infer(config)
         print(f"undisturbed, in one process: {time.monotonic() - started:.1f} s", flush=True)
         with Cluster(Path(folder) / "cluster", n_workers=arguments.workers) as cluster:
-            tally = Trial(Country(config), cluster, Path(folder), arguments.kills, arguments.seed).run()
+            tally = Supervisor(Country(config), cluster, Path(folder), arguments.kills, arguments.seed).run()
     for name, value in asdict(tally).items():
         print(f"{name:>10}: {value}")
     if arguments.json:

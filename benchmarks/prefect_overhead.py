@@ -1,10 +1,10 @@
-"""What Prefect costs: the flow `annual_map` against `sitscube run`, on a small country, side by side.
+"""Measure what Prefect costs: the flow `annual_map` against `sitscube run`, on a small country.
 
     python -m benchmarks.prefect_overhead [--rounds 3]
 
-Both map the same 40 x 40 km with granules made for it, on a local Dask cluster of one worker, from nothing, each in
-processes of its own, in turn. The flow runs as `python -m flows`, which starts Prefect's embedded server; then once
-more against a server that is there already, as in a deployment. Prints the seconds of each round, and differences.
+Both map the same 40 x 40 km from the beginning, on a local Dask cluster of one worker, each in processes of its own, in
+turn. The flow runs as `python -m flows`, which starts Prefect's embedded server, and once more with a server that is
+running already, as in a deployment. The output is the seconds of each round, and differences.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tests.support.small_country import flow_country
 
 
 def seconds(folder: Path, command: list[str], environment: dict[str, str]) -> float:
-    """What a command takes that maps the year into an empty folder."""
+    """Return the seconds of a command that maps the year into an empty folder."""
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     whole = [sys.executable, "-m", *command, "--config", "small.toml", "--out", "out", "--scheduler", "local"]
@@ -40,7 +40,11 @@ def seconds(folder: Path, command: list[str], environment: dict[str, str]) -> fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.prefect_overhead",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

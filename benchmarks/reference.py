@@ -1,14 +1,13 @@
-"""What reducing a crop map costs against merely reading it.
+"""Measure what reducing a crop map costs, compared with merely reading it.
 
     python -m benchmarks.reference [--cells 30000] [--crs EPSG:3035] [--dtype int16] [--rounds 3] [--folder DIR]
 
-Makes a 10 m crop map in EUCROPMAP's layout (LZW, tiles of 256 cells, one layer of class codes): parcels of about 100 to
-300 m in every direction, crops that differ from district to district, woods and towns, and 1 % of stray cells, as maps
-made cell by cell have them. Then reduces it to 1 km of EPSG:3035, and reads it with rasterio by the same windows: in
-one process each, alternating. Prints the seconds of both on the clock and of the processor, their ratios, and the peak
-memory of each. Reducing reads one window ahead in a thread: on the clock both go on at once where a core is free;
-the processor's seconds are those of one thread alone. The first round warms the disk cache and does not count. The map
-is kept in the folder, if one is given, and used again.
+The map has 10 m cells in EUCROPMAP's layout (LZW, tiles of 256 cells, one layer of class codes): parcels of about 100
+to 300 m, crops that differ from district to district, woods and towns, and 1 % of stray cells. It is reduced to 1 km of
+EPSG:3035, and read with rasterio by the same windows, in one process each, in turn. The output is wall time and
+processor time of both, their ratios, and the peak memory of each. Reducing reads one window ahead in a thread: on the
+clock both run at once where a core is free. The first round fills the disk cache and does not count. A map in
+`--folder` is kept and used again.
 """
 
 import argparse
@@ -28,13 +27,13 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 STRIP = 512  # rows that are made at once
-DISTRICT = 1500  # cells along a side of what has a crop mix of its own
+DISTRICT = 1500  # cells along a side of a district with its own mix of crops
 CORNERS = {"EPSG:3035": (4_200_000.0, 2_600_000.0, 10.0), "EPSG:4326": (9.0, 46.0, 1 / 11_132)}  # and cell size
 CODES = np.array([100, 211, 212, 213, 215, 216, 217, 218, 222, 230, 231, 232, 233, 240, 250, 290, 300, 500, 600, 0])
 
 
 def scrambled(*numbers: np.ndarray) -> np.ndarray:
-    """Numbers that look random, the same for the same input."""
+    """Return numbers that look random, the same for the same input."""
     mixed = np.uint64(0x9E3779B97F4A7C15)
     for number in numbers:
         mixed = (mixed ^ number.astype(np.uint64)) * np.uint64(0xBF58476D1CE4E5B9)
@@ -43,6 +42,7 @@ def scrambled(*numbers: np.ndarray) -> np.ndarray:
 
 
 def make_map(path: Path, cells: int, crs: str, dtype: str) -> None:
+    """Write the crop map."""
     rng = np.random.default_rng(0)
     left, top, size = CORNERS[crs]
     districts = -(-cells // DISTRICT)
@@ -72,7 +72,7 @@ def make_map(path: Path, cells: int, crs: str, dtype: str) -> None:
 
 
 def grid_over(box: GeoBox) -> GeoBox:
-    """Cells of 1 km of EPSG:3035 over a map."""
+    """Return the grid of 1 km of EPSG:3035 over a map."""
     bounds = box.extent.to_crs("EPSG:3035").boundingbox
     left, top = bounds.left // 1000 * 1000, -(-bounds.top // 1000) * 1000
     shape = -int((bounds.bottom - top) // 1000), -int((left - bounds.right) // 1000)
@@ -80,14 +80,16 @@ def grid_over(box: GeoBox) -> GeoBox:
 
 
 def worker(task: str, path: Path) -> None:
-    """Do one task and print its seconds, on the clock and of the processor, and the peak of this process's memory."""
+    """Do one task and print its wall time, processor time and peak memory."""
     from pipeline.references.geotiff import CACHE, GeoTiffMap, open_header
     from pipeline.references.majority import majority, windows
     from pipeline.references.placement import place
 
     source = GeoTiffMap(path, open_header(str(path), str(path), "a map")[0], None, "")
     grid = grid_over(source.geobox)
-    codes = [int(code) for code in CODES if code] if source.layout.dtype == "int16" else list(range(1, len(CODES)))
+    with rasterio.open(path) as file:
+        dtype = file.dtypes[0]
+    codes = [int(code) for code in CODES if code] if dtype == "int16" else list(range(1, len(CODES)))
     started = time.perf_counter(), time.process_time()
     if task == "reduce":
         cells = int(majority(source, grid, codes).n_valid.sum())
@@ -104,14 +106,17 @@ def worker(task: str, path: Path) -> None:
 
 
 def run(task: str, path: Path, *options: str) -> dict[str, float]:
-    command = [sys.executable, __file__, "--task", task, "--map", str(path), *options]
+    """Do one task in a process of its own and return its figures."""
+    command = [sys.executable, "-m", "benchmarks.reference", "--task", task, "--map", str(path), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout)
     return result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cells", type=int, default=30_000, help="along each side of the map")
     parser.add_argument("--crs", choices=CORNERS, default="EPSG:3035")
     parser.add_argument("--dtype", choices=("int16", "uint8"), default="int16")
@@ -120,7 +125,7 @@ def main() -> None:
     parser.add_argument("--task", choices=("make", "read", "reduce"), help=argparse.SUPPRESS)
     parser.add_argument("--map", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.task == "make":  # in a process of its own: its memory would count for the children of this one
+    if options.task == "make":  # in a process of its own: children of this one would count its memory
         make_map(options.map, options.cells, options.crs, options.dtype)
         print("{}")
         return

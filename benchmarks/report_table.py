@@ -1,16 +1,16 @@
-"""Figures of benchmarks as text: what machine they are of, and rows under the names of their columns."""
+"""Figures of benchmarks as text: the machine, and tables."""
 
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 PACKAGES = ("dask", "distributed", "numcodecs", "numpy", "torch", "zarr")
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+def machine() -> dict[str, object]:
+    """Describe this machine and the versions of the libraries."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -24,14 +24,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows under the names of their columns."""
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Write rows under the names of their columns."""
     cells = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  " + "   ".join(map(str.rjust, row, widths)) for row in cells)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

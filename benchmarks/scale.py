@@ -1,10 +1,10 @@
-"""How inference scales: time and memory with the number of shards, workers, and where the time goes.
+"""Measure how inference scales: time and memory by number of shards and workers, and the parts of the time.
 
     python -m benchmarks.scale [--quick] [--json FILE] [--folder DIR] [--mapped-share 0.2]
 
-Everything goes through the real stage `infer` on local clusters of worker processes, on synthetic cubes (see
-synthetic_cube.py). Times are of the stage, start-up of clusters apart; on a machine that does other things, trust
-ratios.
+All measurements run the stage `infer` on local clusters of worker processes, on synthetic cubes (see
+synthetic_cube.py). Times are those of the stage without the start of clusters. On a machine that does other work, only
+ratios are reliable.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +34,12 @@ from pipeline.runtime.stage import run_shards
 from pipeline.stages.infer.stage import infer
 
 MEGABYTE = 1e6
+Row = dict[str, float | str]  # of a table, by column
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured."""
+    """Sizes of the measurements."""
 
     counts: Sequence[int]  # of shards, for growth
     shard: int
@@ -61,23 +62,23 @@ class Run:
 
     seconds: float
     busy: float  # s in which a worker had a task to work on, of all workers together
-    cpu: float  # s of processor time of all workers together: tells how a run would fare on a machine of its own
+    cpu: float  # s of processor time of all workers together, which other work on the machine does not change
     pixels: int
     peak: int  # bytes resident, the most of any worker
 
     @property
     def rate(self) -> float:
-        """Pixels a second."""
+        """Return pixels a second."""
         return self.pixels / self.seconds
 
 
 def warm_up() -> None:
-    """Import what tasks need; it is not what is measured."""
+    """Import what tasks need, which is not measured."""
 
 
 @contextmanager
 def workers(config: Config, n: int) -> Iterator[OnDask]:
-    """An executor on n worker processes that are ready to work."""
+    """Yield an executor on n worker processes that are ready to work."""
     settings = config.cluster.model_copy(update={"scheduler": "local", "workers": n})
     with open_executor(settings) as (executor, _):
         if not isinstance(executor, OnDask):
@@ -100,8 +101,8 @@ def run(config: Config, executor: OnDask) -> Run:
     return Run(seconds, busy_seconds(stream.data), cpu, account.pixels, peak)
 
 
-def busy_seconds(stream: Sequence[dict[str, Any]]) -> float:
-    """Time in which workers had a task, of all workers together; tasks of one worker may overlap."""
+def busy_seconds(stream: Sequence[Mapping[str, Any]]) -> float:
+    """Return the time in which workers had a task, of all workers together; tasks of one worker may overlap."""
     total, end = 0.0, dict.fromkeys((task["worker"] for task in stream), 0.0)
     spans = [(task["worker"], one) for task in stream for one in task["startstops"] if one["action"] == "compute"]
     for worker, span in sorted(spans, key=lambda found: found[1]["start"]):
@@ -112,7 +113,7 @@ def busy_seconds(stream: Sequence[dict[str, Any]]) -> float:
 
 @contextmanager
 def country(folder: Path, n_shards: int, shard: int, share: float) -> Iterator[Config]:
-    """A cube and its model, removed at the end."""
+    """Make a cube and its model; both are removed at the end."""
     config = load_config(year=2018, out=folder / f"{n_shards}x{shard}")
     make_cube(config, n_shards, shard, chunk=min(128 if shard < 2048 else 256, shard), mapped_share=share)
     make_model(config)
@@ -125,9 +126,9 @@ def country(folder: Path, n_shards: int, shard: int, share: float) -> Iterator[C
 # ---- the measurements
 
 
-def growth(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
-    """Time and memory of one worker with the number of shards."""
-    rows: list[dict[str, Any]] = []
+def growth(folder: Path, sizes: Sizes, share: float) -> list[Row]:
+    """Measure time and memory of one worker by number of shards."""
+    rows: list[Row] = []
     first: Run | None = None
     for n in sizes.counts:
         with country(folder, n, sizes.shard, share) as config, workers(config, 1) as executor:
@@ -147,8 +148,8 @@ def growth(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
     return rows
 
 
-def large_shards(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
-    """Memory of a worker at the layout for 10 m."""
+def large_shards(folder: Path, sizes: Sizes, share: float) -> list[Row]:
+    """Measure the memory of a worker at the layout for 10 m."""
     with country(folder, sizes.large_count, sizes.large, share) as config, workers(config, 1) as executor:
         found = run(config, executor)
     return [
@@ -156,8 +157,8 @@ def large_shards(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any
     ]
 
 
-def one_against_two(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
-    """The same shards on one worker and on two, in turn; the better of the repeats of each."""
+def one_against_two(folder: Path, sizes: Sizes, share: float) -> list[Row]:
+    """Measure the same shards on one worker and on two, in turn; the better of the repeats counts."""
     best: dict[int, Run] = {}
     with country(folder, sizes.pair, sizes.shard, share) as config:
         for _ in range(sizes.repeats):
@@ -176,8 +177,8 @@ def one_against_two(folder: Path, sizes: Sizes, share: float) -> list[dict[str, 
     ]
 
 
-def orchestration(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
-    """What is not work: the share of two workers' time without a task, and the cost of tasks that do nothing."""
+def orchestration(folder: Path, sizes: Sizes, share: float) -> list[Row]:
+    """Measure the time without work: the share of two workers' time without a task, and the cost of empty tasks."""
     with country(folder, sizes.many, sizes.small, share) as config, workers(config, 2) as executor:
         found = run(config, executor)
         grid = layout.read_grid(stores.open_to_read(config.cube))
@@ -197,8 +198,8 @@ def orchestration(folder: Path, sizes: Sizes, share: float) -> list[dict[str, An
     ]
 
 
-def parts(folder: Path, sizes: Sizes, share: float) -> list[dict[str, Any]]:
-    """The stage on one worker against its parts alone, in turn there; the better of the repeats of each."""
+def parts(folder: Path, sizes: Sizes, share: float) -> list[Row]:
+    """Measure the stage on one worker and its parts alone, in turn; the better of the repeats counts."""
     best: dict[str, float] = {}
     with country(folder, sizes.parts, sizes.shard, share) as config, workers(config, 1) as executor:
         shards = layout.read_grid(stores.open_to_read(config.cube)).shards
@@ -232,7 +233,9 @@ MEASUREMENTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="small shards and few: two minutes")
     parser.add_argument("--only", choices=[name.partition(":")[0] for name in MEASUREMENTS], action="append")
     parser.add_argument("--mapped-share", type=float, default=0.2, help="of the cells; 0.2 of Italy is cropland")
@@ -243,16 +246,17 @@ def main() -> None:
     arguments = parser.parse_args()
     given = {"counts": arguments.shards, "shard": arguments.shard}
     sizes = Sizes(**{**vars(QUICK if arguments.quick else FULL), **{k: v for k, v in given.items() if v is not None}})
-    figures: dict[str, Any] = {"machine": machine(), "sizes": vars(sizes), "mapped share": arguments.mapped_share}
-    for name, value in figures["machine"].items():
+    described = machine()
+    figures: dict[str, object] = {"machine": described, "sizes": vars(sizes), "mapped share": arguments.mapped_share}
+    for name, value in described.items():
         print(f"{name:>12}: {value}")
     for name, measure in MEASUREMENTS.items():
         if arguments.only and name.partition(":")[0] not in arguments.only:
             continue
         started = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            figures[name] = measure(Path(folder), sizes, arguments.mapped_share)
-        print(f"\n{name} ({time.perf_counter() - started:.0f} s)\n{table(figures[name])}", flush=True)
+            figures[name] = rows = measure(Path(folder), sizes, arguments.mapped_share)
+        print(f"\n{name} ({time.perf_counter() - started:.0f} s)\n{table(rows)}", flush=True)
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
 

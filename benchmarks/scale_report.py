@@ -1,6 +1,6 @@
-"""The parts of inference, each measured alone where shards are worked on: reading, the network, writing.
+"""The parts of inference, each measured alone on the workers: reading, the network, writing.
 
-Every function is a task: it prepares what the part needs, measures the part alone, and gives its seconds.
+Every function is a task: it prepares the input of the part, measures the part alone, and returns its seconds.
 """
 
 import time
@@ -21,7 +21,7 @@ from pipeline.grid.grid import Shard
 from pipeline.stages.infer.labelling import label_series
 from pipeline.stages.memory import batch_pixels
 
-SCRATCH = "scratch"  # stage that the written shards belong to
+SCRATCH = "scratch"  # stage of the written shards
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Part:
     name: str  # of PARTS
 
     def __call__(self, shard: Shard) -> float:
-        """Seconds that the part alone took."""
+        """Return the seconds of the part alone."""
         torch.set_num_threads(1)
         return PARTS[self.name](self.config, shard)
 
 
 def nothing(shard: Shard) -> None:
-    """A task that does nothing: what is left is what tasks cost as such."""
+    """Do nothing: the time is the cost of a task itself."""
 
 
 def read(config: Config, shard: Shard) -> float:
@@ -49,7 +49,7 @@ def read(config: Config, shard: Shard) -> float:
 
 
 def label(config: Config, shard: Shard) -> float:
-    """From stored numbers in memory to stored outputs in memory."""
+    """Label stored numbers in memory and encode the outputs in memory."""
     numbers, channels = _numbers(config, shard)
     model = load_model(config.model)
     wanted = [layer.name for layer in _layers(config)]
@@ -60,7 +60,7 @@ def label(config: Config, shard: Shard) -> float:
 
 @torch.inference_mode()
 def network(config: Config, shard: Shard) -> float:
-    """The network's forward pass alone, on tensors that are ready, in the same batches."""
+    """Run the network's forward pass alone, on prepared tensors in the same batches."""
     numbers, channels = _numbers(config, shard)
     model = load_model(config.model)
     minimum, span = model.scaler_.by_channel(torch.device("cpu"))
@@ -80,9 +80,9 @@ def write(config: Config, shard: Shard) -> float:
     path = config.map.with_name("scratch.zarr")
     group, done = stores.open_to_write(path), stores.open_to_read(config.map)
     grid = layout.read_grid(done)
-    held = {layer.name: stores.read_window(done, layer.name, grid.window(shard)) for layer in _layers(config)}
+    layers = {layer.name: stores.read_window(done, layer.name, grid.window(shard)) for layer in _layers(config)}
     started = time.perf_counter()
-    for name, data in held.items():
+    for name, data in layers.items():
         stores.write_shard(group, name, grid, shard, data)
     return time.perf_counter() - started
 
@@ -96,7 +96,7 @@ PARTS: dict[str, Callable[[Config, Shard], float]] = {
 
 
 def begin_scratch(config: Config) -> None:
-    """Make the store that `write` writes to, like the map."""
+    """Make the store of `write`, like the map."""
     group = stores.open_to_read(config.map)
     axes = [layout.time_axis(layout.read_dates(group))]
     path = config.map.with_name("scratch.zarr")

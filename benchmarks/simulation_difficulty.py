@@ -1,10 +1,10 @@
-"""How hard is the simulated Italy? Gaps, class areas, purity, a supervised forest and plain k-means on the 1 km grid.
+"""Measure the difficulty of the simulated Italy: gaps, areas, purity, a supervised forest and k-means at 1 km.
 
     python -m benchmarks.simulation_difficulty [--out DIR] [--years 2018 2021 2022] [--joint ITERATIONS] [--json FILE]
 
-It bins the granules by itself, apart from the ingest stage: a pixel belongs to the cell that holds its centre; a cell
-has a value where at least a quarter of its pixels are valid under the standard mask. A cell's crop is the most
-frequent code of its reference cells, counted over all codes.
+Granules are averaged without the ingest stage: a pixel belongs to the cell that contains its centre, and a cell has a
+value where at least a quarter of its pixels are valid under the standard mask. A cell's crop is the most frequent
+code of its reference cells, counted over all codes.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -46,7 +45,7 @@ REGIONS = {  # degrees: west, south, east, north
 
 
 def read_series(config: Config, origin: tuple[float, float], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Cells' series (46, cells) float32 with NaN, and the share of gaps over land pixels by date."""
+    """Read the series of the cells (46, cells) float32 with NaN, and the share of gaps over land pixels by date."""
     places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     total = np.zeros(shape[0] * shape[1])
     source = open_source(config)
@@ -79,7 +78,7 @@ def read_series(config: Config, origin: tuple[float, float], shape: tuple[int, i
 
 
 def read_reference(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float], tuple[int, int]]:
-    """Most frequent code and its share in each 1 km cell, and where the cells lie."""
+    """Read the most frequent code and its share in each 1 km cell, and the origin and shape of the grid."""
     with rasterio.open(path) as file:
         codes, side = file.read(1), round(1000 / file.res[0])
         origin = file.bounds.left, file.bounds.top
@@ -91,7 +90,7 @@ def read_reference(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, flo
 
 
 def matched_accuracy(labels: np.ndarray, truth: np.ndarray) -> float:
-    """Accuracy under the best one-to-one matching of cluster labels to classes."""
+    """Return the accuracy under the best one-to-one matching of cluster labels to classes."""
     table = np.zeros((2, 2))
     np.add.at(table, (labels, truth), 1)
     rows, columns = linear_sum_assignment(table, maximize=True)
@@ -99,12 +98,12 @@ def matched_accuracy(labels: np.ndarray, truth: np.ndarray) -> float:
 
 
 def mean_filled(series: np.ndarray) -> np.ndarray:
-    """Gaps filled with each pixel's mean of what was observed."""
+    """Fill gaps with the mean of each pixel's observations."""
     return np.where(np.isnan(series), np.nanmean(series, axis=1, keepdims=True), series)
 
 
 def forest_accuracy(series: np.ndarray, truth: np.ndarray) -> float:
-    """Cross-validated accuracy of a random forest: with gaps as they are, or mean-filled, whichever is better."""
+    """Return the cross-validated accuracy of a random forest: with gaps or mean-filled, whichever is better."""
 
     def accuracy(features: np.ndarray) -> float:
         forest = RandomForestClassifier(200, min_samples_leaf=2, n_jobs=1, random_state=0)
@@ -113,8 +112,10 @@ def forest_accuracy(series: np.ndarray, truth: np.ndarray) -> float:
     return max(accuracy(series), accuracy(mean_filled(series)))
 
 
-def area_by_region(code: np.ndarray, mask: np.ndarray, origin: tuple[float, float], columns: int) -> dict[str, Any]:
-    """Thousands of km2 of winter and summer cells by region."""
+def area_by_region(
+    code: np.ndarray, mask: np.ndarray, origin: tuple[float, float], columns: int
+) -> dict[str, dict[str, float]]:
+    """Return thousands of km2 of winter and summer cells by region."""
     cell = np.flatnonzero(mask)
     x, y = origin[0] + (cell % columns + 0.5) * 1000, origin[1] - (cell // columns + 0.5) * 1000
     longitude, latitude = CRS("EPSG:3035").transformer_to_crs(CRS("EPSG:4326"))(x, y)
@@ -128,13 +129,13 @@ def area_by_region(code: np.ndarray, mask: np.ndarray, origin: tuple[float, floa
     return areas
 
 
-def measure(config: Config, sample: int = 12_000, joint: int = 0) -> dict[str, Any]:
-    """All figures of one simulated year.
+def measure(config: Config, sample: int = 12_000, joint: int = 0) -> dict[str, object]:
+    """Return all figures of one simulated year.
 
     Args:
         config: of a year that is simulated already.
-        sample: cells that the forest and k-means see.
-        joint: iterations of the joint network, 0 to leave it out.
+        sample: number of cells for the forest and k-means.
+        joint: iterations of the joint network; 0: it is left out.
     """
     code, purity, origin, shape = read_reference(config.reference_path)
     series, gaps = read_series(config, origin, shape)
@@ -142,7 +143,7 @@ def measure(config: Config, sample: int = 12_000, joint: int = 0) -> dict[str, A
     used = np.isin(code, (*WINTER, *SUMMER)) & np.isfinite(series).any(axis=0)
     x, y = series[:, used].T.astype(np.float32), np.isin(code[used], SUMMER).astype(int)
     codes, counts = np.unique(code[code > 0], return_counts=True)
-    figures: dict[str, Any] = {
+    figures: dict[str, object] = {
         "year": config.year,
         "gaps by month": {int(m): round(float(gaps[months == m].mean()), 3) for m in range(1, 13)},
         "gaps by season": {name: round(float(gaps[np.isin(months, of)].mean()), 3) for name, of in SEASONS.items()},
@@ -164,7 +165,7 @@ def measure(config: Config, sample: int = 12_000, joint: int = 0) -> dict[str, A
 
 
 def joint_accuracy(x: np.ndarray, y: np.ndarray, iterations: int) -> dict[str, float]:
-    """Accuracy of the joint network without and with its discriminator."""
+    """Return the accuracy of the joint network without and with its discriminator."""
     from model import JointClustering
 
     accuracies = {}
@@ -178,7 +179,11 @@ def joint_accuracy(x: np.ndarray, y: np.ndarray, iterations: int) -> dict[str, f
 
 def main() -> None:
     """Simulate the years that are missing, measure each, and print or write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.simulation_difficulty",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, help="folder of the simulated data; default: a temporary one")
     parser.add_argument("--years", type=int, nargs="+", default=[2018, 2021, 2022])
     parser.add_argument("--sample", type=int, default=12_000, help="cells that forest, k-means and network see")

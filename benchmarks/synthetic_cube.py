@@ -1,8 +1,8 @@
-"""A prepared cube of any size and a model for it, made in seconds: what inference is tested and measured on.
+"""A prepared cube of any size and a model for it, made in seconds, for tests and measurements of inference.
 
-The series are seasonal, noisy and full of gaps, and compress as real FPAR does, to between 40 and 50 % of their bytes.
-One block of distinct series is made and laid out anew for every shard, so that no two shards hold the same numbers and
-a shard in the wrong place shows.
+The series are seasonal, noisy and full of gaps. They compress as real FPAR does, to between 40 and 50 % of their bytes.
+One block of distinct series is made, and shifted for every shard, so that no two shards have the same numbers and a
+shard in the wrong place is noticed.
 """
 
 import json
@@ -36,20 +36,20 @@ LEFT, TOP = 4_000_000.0, 2_600_000.0  # in EPSG:3035: the grid's upper left corn
 
 
 def side(n_shards: int) -> tuple[int, int]:
-    """Rows and columns of shards, as near to a square as n_shards allows."""
+    """Return the rows and columns of shards, as near to a square as n_shards allows."""
     rows = next(rows for rows in range(int(n_shards**0.5), 0, -1) if n_shards % rows == 0)
     return rows, n_shards // rows
 
 
 def make_grid(n_shards: int, shard: int, chunk: int) -> Grid:
-    """A grid of whole shards at 10 m."""
+    """Return a grid of whole shards at 10 m."""
     rows, columns = side(n_shards)
     geobox = GeoBox((rows * shard, columns * shard), Affine(CELL, 0, LEFT, 0, -CELL, TOP), CRS("EPSG:3035"))
     return Grid("epsg3035-10m", geobox, shard, chunk)
 
 
 def make_outline(grid: Grid, path: Path) -> None:
-    """Write a region that holds the whole grid, with a margin for the curvature of its edges."""
+    """Write a region that contains the whole grid, with a margin for the curvature of its edges."""
     left, bottom, right, top = grid.geobox.boundingbox
     margin = 0.05 * max(right - left, top - bottom)
     edge = box(left, bottom, right, top).buffer(margin, join_style="mitre")
@@ -58,7 +58,7 @@ def make_outline(grid: Grid, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Block:
-    """Distinct series (time, size, size) and which of them are cropland, from a seed."""
+    """Distinct series (time, size, size), some of them cropland, from a seed."""
 
     size: int
     mapped_share: float
@@ -67,13 +67,13 @@ class Block:
 
     @cached_property
     def days(self) -> np.ndarray:
-        """Days of the year, from 1."""
+        """Return the days of the year, from 1."""
         first = self.dates[0].astype("datetime64[Y]")
         return (self.dates - first).astype(int) + 1
 
     @cached_property
     def layers(self) -> dict[str, np.ndarray]:
-        """What ingest and prepare write, by array."""
+        """Return the arrays of ingest and prepare, by name."""
         rng = np.random.default_rng(self.seed)
         parcel = max(1, self.size // 32)
         n = self.size // parcel
@@ -110,7 +110,7 @@ class Block:
         }
 
     def of_shard(self, number: int, cells: int) -> dict[str, np.ndarray]:
-        """The layers of a shard of `cells` x `cells`: the block, shifted by as much as no other shard's, tiled."""
+        """Return the layers of a shard of `cells` x `cells`: the block, shifted by the shard's number, tiled."""
         shift = divmod(number * 97 % self.size**2, self.size)
         found = {}
         for name, data in self.layers.items():
@@ -126,7 +126,7 @@ def make_cube(
     """Write the `cube.zarr` of a configuration, as ingest and prepare would leave it.
 
     Args:
-        config: says where, and of which year.
+        config: of the outputs and the year.
         n_shards: laid out as near to a square as possible.
         shard: cells along y and x of a shard, at most 256 or a multiple of it.
         chunk: cells along y and x of a chunk.
@@ -164,7 +164,7 @@ def make_cube(
 
 
 def make_model(config: Config, *, seed: int = 0) -> None:
-    """Train a small network on the cube's kind of series and leave it where inference looks for it."""
+    """Train a small network on series like the cube's and save it where inference reads it."""
     cube = stores.open_to_read(config.cube)
     block = Block(64, 1.0, seed, layout.read_dates(cube))
     series = to_physical(block.layers["fpar"].reshape(len(block.dates), -1).T, CHANNEL)[:2000]

@@ -63,10 +63,9 @@ def compare(
     otherwise; `sitscube compare --data FILE.npz --seeds 3 --json FILE` on series of your own.
     """
     from pipeline.base.files import check_writable, write_file
-    from pipeline.comparison.compare import check_failures
-    from pipeline.comparison.compare import compare as compare_contests
-    from pipeline.comparison.contest import Trial
+    from pipeline.comparison.compare import check_failures, compare_methods
     from pipeline.comparison.methods import choose_methods
+    from pipeline.comparison.trial import Trial
     from pipeline.reports.comparison_table import as_json, markdown
     from pipeline.runtime.dask.cluster import open_executor
 
@@ -94,11 +93,11 @@ def compare(
         from pipeline.comparison.data import DataTrial
 
         settings = load_config(config, **overrides)
-        contest = DataTrial(data, settings, clusters, hide)
-        for line in contest.lines():
+        trial = DataTrial(data, settings, clusters, hide)
+        for line in trial.lines():
             reporter.message(line)
         folder = None if out is None else settings.local_folder / data.stem / settings.comparison.name
-        rows, fillings = compare_contests([contest], chosen, seeds, folder, reporter)
+        rows, fillings = compare_methods([trial], chosen, seeds, folder, reporter)
     else:
         from pipeline.comparison.years import YearTrial, load_years
 
@@ -107,8 +106,8 @@ def compare(
         with open_executor(configs[0].cluster) as (executor, dashboard):
             if dashboard:
                 reporter.message(f"Dask dashboard: {dashboard}")
-            contests: list[Trial] = [YearTrial(one, hide, executor, reporter) for one in configs]
-            rows, fillings = compare_contests(contests, chosen, seeds, folder, reporter)
+            trials: list[Trial] = [YearTrial(one, hide, executor, reporter) for one in configs]
+            rows, fillings = compare_methods(trials, chosen, seeds, folder, reporter)
     typer.echo(markdown(rows, fillings))
     if json_file is not None:
         write_file(json_file, as_json(rows))

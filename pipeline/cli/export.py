@@ -23,8 +23,7 @@ def export(
 ) -> None:  # fmt: skip
     """Write a finished year for other software: GeoTIFF, NetCDF, or a table of areas by region."""
     from pipeline.base.locations import to_location
-    from pipeline.reports.products.export import FORMATS, Format
-    from pipeline.reports.products.export import export as write
+    from pipeline.reports.products.export import FORMATS, Format, export_year
 
     if kind not in FORMATS:
         raise UserError(f"--format {kind} is unknown: choose one of {', '.join(FORMATS)}.")
@@ -37,6 +36,6 @@ def export(
     except ValueError as error:
         raise UserError(f"--to {error}.") from None
     reporter = Terminal()
-    files = write(settings, folder, cast(Format, kind), listed(layer), overwrite=overwrite, reporter=reporter)
+    files = export_year(settings, folder, cast(Format, kind), listed(layer), overwrite=overwrite, reporter=reporter)
     for path in files:
         reporter.message(f"wrote {path}")

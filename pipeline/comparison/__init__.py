@@ -1,1 +1,1 @@
-"""Methods against each other by known classes, over several seeds."""
+"""Comparison of methods by known classes, over several seeds."""

@@ -1,4 +1,4 @@
-"""Compare: methods against each other by known classes, over several seeds; what the paper's table shows."""
+"""Compare: methods against each other by known classes, over several seeds, see the paper's Table I."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,36 +8,41 @@ import torch
 from pipeline.base.errors import UserError
 from pipeline.base.files import check_writable
 from pipeline.base.progress import Reporter
-from pipeline.comparison.contest import RunLog, Trial, run_contest
 from pipeline.comparison.methods import Method
-from pipeline.reports.comparison import comparison_section
-from pipeline.reports.comparison_table import Row, failures, write_files
+from pipeline.comparison.trial import RunLog, Trial, run_trial
+from pipeline.reports.comparison_rows import Row, failures
+from pipeline.reports.comparison_table import write_files
 
-__all__ = ["check_failures", "compare", "comparison_section"]
 
-
-def compare(
-    contests: Sequence[Trial], methods: Sequence[Method], seeds: int, folder: Path | None, reporter: Reporter
+def compare_methods(
+    trials: Sequence[Trial], methods: Sequence[Method], seeds: int, folder: Path | None, reporter: Reporter
 ) -> tuple[list[Row], list[Row]]:
-    """Train and judge every method with every seed on every contest.
+    """Train and evaluate every method with every seed on every trial.
 
-    Writes into `folder`, where there is one: runs.jsonl, kept so that a comparison that was stopped goes on, and once
-    all is done table.md, summary.csv, imputation.csv, runs.csv, runs.json, fillings.json.
+    Writes into `folder`, where there is one: runs.jsonl, from which a comparison that was stopped goes on, and at the
+    end table.md, summary.csv, imputation.csv, runs.csv, runs.json, fillings.json.
+
+    Args:
+        trials: years or a file.
+        methods: in the order of the table.
+        seeds: number of seeds; they are 0, 1, ...
+        folder: for the results; None: nothing is written.
+        reporter: receives messages and progress.
 
     Returns:
         A row a fit, and a row a plain filling. Fits that failed are rows with an "error".
 
     Raises:
-        UserError: `folder` cannot be written, or what an earlier comparison left there is damaged.
+        UserError: `folder` cannot be written, or the log of an earlier comparison there is damaged.
     """
-    torch.set_num_threads(1)  # measured: on networks this small a second thread costs more than it brings
+    torch.set_num_threads(1)  # measured: on networks this small a second thread costs more than it saves
     if folder is not None:
         check_writable(folder / "runs.jsonl")
-    ledger = RunLog(None if folder is None else folder / "runs.jsonl")
+    log = RunLog(None if folder is None else folder / "runs.jsonl")
     rows: list[Row] = []
     fillings: list[Row] = []
-    for contest in contests:
-        more_rows, more_fillings = run_contest(contest, methods, seeds, ledger, reporter)
+    for trial in trials:
+        more_rows, more_fillings = run_trial(trial, methods, seeds, log, reporter)
         rows, fillings = rows + more_rows, fillings + more_fillings
     if folder is not None:
         write_files(folder, rows, fillings)
@@ -45,7 +50,11 @@ def compare(
 
 
 def check_failures(rows: Sequence[Row]) -> None:
-    """Raise UserError naming the fits that failed, if any did."""
+    """Refuse a comparison of which fits failed.
+
+    Raises:
+        UserError: it names the fits that failed.
+    """
     failed = failures(rows)
     if failed:
         listed = "\n".join(f"  {line}" for line in failed)

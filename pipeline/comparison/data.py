@@ -1,4 +1,4 @@
-"""Compare methods on an array file: series with gaps and a class for each, from anywhere."""
+"""Comparison on an array file: series with gaps and a class for each, from anywhere."""
 
 import zipfile
 import zlib
@@ -13,12 +13,12 @@ from pipeline.accuracy.confusion import Confusion
 from pipeline.base.errors import UserError
 from pipeline.base.fingerprint import content_digest, fingerprint_of
 from pipeline.base.progress import Reporter
-from pipeline.comparison.contest import Trial, fit
 from pipeline.comparison.imputation import Hidden
 from pipeline.comparison.methods import Estimator, Method, with_training
+from pipeline.comparison.trial import Trial, fit
 from pipeline.config.config import Config
 
-_WHOLE: Final = 2**53  # up to here floating point tells whole numbers apart
+_WHOLE: Final = 2**53  # up to here floating point has every whole number
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,12 @@ class Labelled:
 
 
 def read_labelled(path: Path) -> Labelled:
-    """Read an npz file with X, (n, T) or (n, T, C), NaN = missing, and y (n,), whole numbers or text; runs no code.
+    """Read an npz file with X, (n, T) or (n, T, C), NaN = missing, and y (n,), whole numbers or text.
+
+    No code in the file is run.
 
     Raises:
-        UserError: it cannot be read, or holds something else; the message names what was met.
+        UserError: it cannot be read, or contains something else; the message names it.
     """
     arrays = _load(path)
     series, labels = _series(path, arrays["X"]), _labels(path, arrays["y"])
@@ -57,7 +59,7 @@ def read_labelled(path: Path) -> Labelled:
 
 
 def _printable(name: str) -> str:
-    """A name that breaks neither table nor terminal: line ends and the like as their escapes."""
+    """Return a name that breaks neither table nor terminal: line ends and the like are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
@@ -69,8 +71,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
                 raise UserError(f"{path} holds a single array: write it with numpy.savez(path, X=X, y=y).")
             for key in ("X", "y"):
                 if key not in file:
-                    held = ", ".join(file.files) or "nothing"
-                    raise UserError(f"{path} holds {held}, but no array {key!r}: write it with savez(path, X=X, y=y).")
+                    there = ", ".join(file.files) or "nothing"
+                    raise UserError(f"{path} holds {there}, but no array {key!r}: write it with savez(path, X=X, y=y).")
             arrays = {key: file[key] for key in ("X", "y")}
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("X or y is no array")
@@ -121,16 +123,19 @@ def _labels(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 class DataTrial(Trial):
-    """A file's series: all are trained on, and judged by the labels that training leaves on them."""
+    """The series of a file: all are trained on, and evaluated by the labels that training gave them."""
 
     def __init__(self, path: Path, config: Config, clusters: int | None, hide: float) -> None:
         """Read the file.
 
         Args:
             path: of the npz file.
-            config: whose [training] section the estimators are made from.
-            clusters: their number, or None for as many as there are classes.
+            config: its [training] section makes the estimators.
+            clusters: their number; None: as many as there are classes.
             hide: share of the observed cells that is hidden to measure the filling; 0: it is not measured.
+
+        Raises:
+            UserError: the file cannot be used, or has fewer series than clusters.
         """
         self._data, self._hide = read_labelled(path), hide
         n_clusters = len(self._data.names) if clusters is None else clusters
@@ -145,27 +150,27 @@ class DataTrial(Trial):
 
     @property
     def series(self) -> np.ndarray:
-        """All series that were ever observed."""
+        """Return all series with an observation."""
         return self._data.series
 
     @cached_property
     def hidden(self) -> Hidden | None:
-        """The same series with some observations hidden, the same for every method and seed."""
+        """Return the same series with some observations hidden, the same for every method and seed."""
         if not self._hide:
             return None
         return Hidden.of(self.series, self._hide, np.random.default_rng([self.config.seed, len(self.series)]))
 
     def evaluate(self, estimator: Estimator) -> Confusion:
-        """The labels of training."""
+        """Count the labels of training against the classes."""
         n_clusters = self.config.training.clusters
         return Confusion.of(estimator.labels_, self._data.classes, n_clusters, len(self.classes))
 
     def fill(
         self, hidden: Hidden, estimator: Estimator, method: Method, seed: int, reporter: Reporter
     ) -> np.ndarray | None:
-        """By a network trained once more, on the series as they are when the cells are hidden; the first seed's only.
+        """Fill with a network that is trained once more, on the series without the hidden cells.
 
-        A second training with every seed would double the time.
+        This is done with the first seed alone: a second training with every seed would double the time.
         """
         if seed > 0:
             return None
@@ -175,12 +180,14 @@ class DataTrial(Trial):
         return estimator.impute(hidden.given)
 
     def lines(self) -> list[str]:
-        """What was read, for the terminal."""
+        """Describe the file, for the terminal."""
         n, n_dates, n_channels = self.series.shape
         gaps = float(np.isnan(self.series).mean())
         channels = "1 channel" if n_channels == 1 else f"{n_channels} channels"
         said = [f"{self.about['data']}: {n:,} series, {n_dates} dates, {channels}, {100 * gaps:.1f} % missing"]
-        low, high = (limit(self.series, axis=(0, 1)) for limit in (np.nanmin, np.nanmax))  # tells of a fill value left
+        low, high = (
+            limit(self.series, axis=(0, 1)) for limit in (np.nanmin, np.nanmax)
+        )  # show a fill value that was left in
         ranges = zip(self.channels, low, high, strict=True)
         said.append("observed values: " + "; ".join(f"{name} from {a:.6g} to {b:.6g}" for name, a, b in ranges))
         said += [f"{len(self.classes)} classes: {', '.join(self.classes)}"]

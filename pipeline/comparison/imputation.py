@@ -1,32 +1,38 @@
-"""How good a filling is: hide observations that are known, fill them, compare; and the plain fillings to compare with.
+"""The quality of a filling: hide observations that are known, fill them, and compare.
 
 Series are (n, T, C) in data units, NaN = missing, everywhere in this module.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-_FRUITLESS: Final = 50  # rounds of runs in a row that hid nothing, after which there is nothing left to hide
+from pipeline.reports.comparison_rows import Errors, FillingErrors
+
+_FRUITLESS: Final = 50  # rounds in a row without a run to hide, after which nothing is left to hide
 
 
 # ---- hiding
 
 
 def hide(series: np.ndarray, share: float, runs: bool, rng: np.random.Generator) -> np.ndarray:
-    """Choose observed cells to hide; a date is hidden in all channels at once, as clouds do.
+    """Choose observed cells to hide; a date is hidden in all channels at once, as a cloud hides it.
 
     Args:
         series: (n, T, C).
-        share: of the observed cells that is hidden, 0 to below 1: exceeded by less than one run (or date), and missed
-            only where every series would lose its last observation.
-        runs: whether dates go in runs, as long as the gaps of the data are in the mean (geometric), or one by one.
+        share: of the observed cells that is hidden, 0 to below 1. It is exceeded by less than one run (or date). Less
+            is hidden only where every series would lose its last observation.
+        runs: whether dates are hidden in runs of geometric length, as long in the mean as the gaps of the data, or one
+            by one.
         rng: draws places and lengths.
 
     Returns:
         Boolean (n, T, C), true where an observed cell is hidden. Every series keeps an observation.
+
+    Raises:
+        ValueError: the share is negative or not below 1.
     """
     if not 0 <= share < 1:
         raise ValueError(f"share is {share}; it must be at least 0 and below 1")
@@ -39,14 +45,14 @@ def hide(series: np.ndarray, share: float, runs: bool, rng: np.random.Generator)
 
 
 def mean_gap(observed: np.ndarray) -> float:
-    """Mean length of the gaps, in dates, of boolean observations (n, T); 1 where there is none."""
+    """Return the mean length of the gaps, in dates, of boolean observations (n, T); 1 where there is none."""
     starts = ~observed
     starts[:, 1:] &= observed[:, :-1]
     return float((~observed).sum() / starts.sum()) if starts.any() else 1.0
 
 
 def _hide_dates(cells: np.ndarray, target: float, rng: np.random.Generator) -> np.ndarray:
-    """Single dates (n, T) in random order, until `target` cells are hidden; one date of each series is never taken."""
+    """Choose single dates (n, T) in random order until `target` cells are hidden; each series keeps a date."""
     order = rng.random(cells.shape)
     free = cells > 0
     kept = np.where(free, order, -1).argmax(axis=1)
@@ -62,14 +68,14 @@ def _hide_dates(cells: np.ndarray, target: float, rng: np.random.Generator) -> n
 
 
 def _hide_runs(cells: np.ndarray, target: float, length: float, rng: np.random.Generator) -> np.ndarray:
-    """Runs of dates (n, T), a run a series and round, the series in random order, until `target` cells are hidden."""
+    """Choose runs of dates (n, T) until `target` cells are hidden: a run a series and round, in random order."""
     dates = np.arange(cells.shape[1])
     hidden = np.zeros(cells.shape, bool)
     count, fruitless = 0, 0
     while count < target and fruitless < _FRUITLESS:
         left = (cells > 0) & ~hidden
         rows = rng.permutation(np.flatnonzero(left.sum(axis=1) > 1))
-        # a run covers a date that is observed still, at any place within the run
+        # a run covers a date that is still observed, at any place within the run
         inside = np.where(left[rows], rng.random((len(rows), len(dates))), -1).argmax(axis=1)
         lengths = rng.geometric(1 / length, len(rows))
         first = inside - rng.integers(0, lengths)
@@ -94,7 +100,7 @@ class Hidden:
 
     @classmethod
     def of(cls, series: np.ndarray, share: float, rng: np.random.Generator) -> "Hidden":
-        """Hide a share of the observed cells; a channel that would lose its last observation is not hidden at all."""
+        """Hide a share of the observed cells; a channel that would lose its last observation keeps all of them."""
         runs = hide(series, share / 2, True, rng)
         rest = np.where(runs, np.nan, series)
         observed, left = (int((~np.isnan(part)).sum()) for part in (series, rest))
@@ -104,32 +110,37 @@ class Hidden:
 
     @property
     def given(self) -> np.ndarray:
-        """What a filling is given (n, T, C): the series without what is hidden."""
+        """Return the series without the hidden cells (n, T, C), as a filling gets them."""
         return np.where(self.runs | self.single, np.float32(np.nan), self.truth)
 
 
 # ---- scoring
 
 
-def measure(hidden: Hidden, filled: np.ndarray, channels: Sequence[str]) -> dict[str, Any]:
-    """Errors of a filling (n, T, C) over the hidden cells, JSON-able.
+def measure(hidden: Hidden, filled: np.ndarray, channels: Sequence[str]) -> FillingErrors:
+    """Measure the errors of a filling (n, T, C) over the hidden cells.
 
-    Returns:
-        "runs", "single" and "all" hidden cells, each as `errors`, over all channels together; with several channels,
-        whose units may differ, the same of each under "channels", by its name.
+    Errors are over all channels together. Several channels, whose units may differ, have their own errors, too.
     """
-    masks = {"runs": hidden.runs, "single": hidden.single, "all": hidden.runs | hidden.single}
-    measured: dict[str, Any] = {kind: errors(hidden.truth, filled, mask) for kind, mask in masks.items()}
+    measured = _by_kind(hidden, filled)
     if len(channels) > 1:
         measured["channels"] = {
-            name: {kind: errors(hidden.truth[..., c], filled[..., c], mask[..., c]) for kind, mask in masks.items()}
+            name: _by_kind(Hidden(hidden.truth[..., c], hidden.runs[..., c], hidden.single[..., c]), filled[..., c])
             for c, name in enumerate(channels)
         }
     return measured
 
 
-def errors(truth: np.ndarray, filled: np.ndarray, where: np.ndarray) -> dict[str, Any]:
-    """Number of cells, root of the mean squared and mean absolute error in data units; None of no cells."""
+def _by_kind(hidden: Hidden, filled: np.ndarray) -> FillingErrors:
+    return {
+        "runs": errors(hidden.truth, filled, hidden.runs),
+        "single": errors(hidden.truth, filled, hidden.single),
+        "all": errors(hidden.truth, filled, hidden.runs | hidden.single),
+    }
+
+
+def errors(truth: np.ndarray, filled: np.ndarray, where: np.ndarray) -> Errors:
+    """Return root mean squared and mean absolute error over some cells, in data units; None without any cell."""
     difference = filled[where].astype(np.float64) - truth[where]
     if not len(difference):
         return {"cells": 0, "rmse": None, "mae": None}
@@ -138,6 +149,3 @@ def errors(truth: np.ndarray, filled: np.ndarray, where: np.ndarray) -> dict[str
         "rmse": float(np.sqrt((difference**2).mean())),
         "mae": float(np.abs(difference).mean()),
     }
-
-
-# ---- plain fillings

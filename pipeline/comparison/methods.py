@@ -1,4 +1,4 @@
-"""The methods that are compared: how each is made from the configuration, and what the paper reports of it."""
+"""The methods that are compared, and how each is made from the configuration."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,38 +14,38 @@ from pipeline.stages.train.stage import make_estimator
 
 
 class Estimator(Protocol):
-    """What a method has to offer; series are (n, T, C), NaN = missing."""
+    """The estimator of a method; series are (n, T, C), NaN = missing."""
 
     labels_: np.ndarray  # (n,) of the series that it was trained on
     n_iter_: int
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's parameters."""
+        """Return the constructor's parameters."""
 
     @property
     def fit(self) -> Callable[..., Any]:
-        """Trains: fit(X, progress=...), and population=... of those that have a target."""
+        """Return the method that trains: fit(X, progress=...), with population=... where there is a target."""
 
     def predict(self, X: Any) -> np.ndarray:
-        """Labels (n,)."""
+        """Return labels (n,)."""
 
     def impute(self, X: Any) -> np.ndarray:
-        """The series without gaps."""
+        """Return the series without gaps."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table."""
+    """A method: one row of the table."""
 
     key: str  # on the command line and in files
     name: str
     make: Callable[[Config, int], Estimator]  # from configuration and seed
-    network: bool  # whether a network fills the gaps, and not one of the plain fillings
+    network: bool  # whether a network fills the gaps, not a plain filling
     has_target: bool = False  # whether it is trained towards a target distribution
 
 
 def with_training(config: Config, **changes: Any) -> Config:
-    """The configuration with other values under [training]."""
+    """Return the configuration with other values under [training]."""
     return config.model_copy(update={"training": config.training.model_copy(update=changes)})
 
 
@@ -58,17 +58,19 @@ def _joint_w0(config: Config, seed: int) -> Estimator:
 
 
 def _mean_dec(config: Config, seed: int) -> Estimator:
-    """With all that the configuration gives for both; what the joint method's preset settles is the paper's here."""
+    """Make it with all parameters of the configuration that both have; what the preset decides is the paper's here."""
     common = model.MeanDEC().get_params()
     joint = _joint(config, seed).get_params()
     return model.MeanDEC(**{name: value for name, value in joint.items() if name in common and value is not None})
 
 
 def _crli(config: Config, seed: int) -> Estimator:
-    """With its own number of iterations, unless one is given: it is another training."""
+    """Make it with its own number of iterations, unless one is configured: its training is another one."""
     training = config.training
-    given: dict[str, Any] = {"n_iter": training.iterations} if "iterations" in training.model_fields_set else {}
-    return model.CRLI(n_clusters=training.clusters, device=training.device, random_state=seed, **given)
+    estimator = model.CRLI(n_clusters=training.clusters, device=training.device, random_state=seed)
+    if "iterations" in training.model_fields_set:
+        estimator.set_params(n_iter=training.iterations)
+    return estimator
 
 
 def _kmeans(filling: str) -> Callable[[Config, int], Estimator]:
@@ -90,7 +92,7 @@ DEFAULT: Final = ("joint", "joint-w0", "mean-dec", "crli")
 
 
 def choose_methods(keys: Iterable[str]) -> list[Method]:
-    """Methods by key, each once; without any, the paper's three and the joint one without discriminator.
+    """Return methods by key, each once; without any, the paper's three and the joint one without discriminator.
 
     Raises:
         UserError: there is none of that name.

@@ -1,4 +1,4 @@
-"""Compare methods on years of cubes, by the reference crop map."""
+"""Comparison on years of cubes, by the reference crop map."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -13,9 +13,10 @@ from pipeline.base.errors import UserError
 from pipeline.base.fingerprint import fingerprint_of
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter
-from pipeline.comparison.contest import Trial
+from pipeline.base.stage_names import Stage
 from pipeline.comparison.imputation import Hidden
 from pipeline.comparison.methods import Estimator, Method
+from pipeline.comparison.trial import Trial
 from pipeline.config.config import Config, load_config
 from pipeline.cube import layout, stores
 from pipeline.cube.channels import read_channels
@@ -38,7 +39,7 @@ _YEAR: Final = "{year}"  # in the name of a configuration file
 
 
 def load_years(file: Path | None, years: Sequence[int], **overrides: Any) -> list[Config]:
-    """One configuration a year; "{year}" in the file's name stands for the year.
+    """Read one configuration a year; "{year}" in the file's name stands for the year.
 
     Raises:
         UserError: a file cannot be used, the years are of different regions, or several share one reference map.
@@ -59,16 +60,16 @@ def load_years(file: Path | None, years: Sequence[int], **overrides: Any) -> lis
 
 
 class YearTrial(Trial):
-    """A year's cube: trained on the sample that the train stage draws, judged over all cells of a certain season."""
+    """The cube of a year: methods train on the sample of the train stage, and all cells of a certain season count."""
 
     def __init__(self, config: Config, hide: float, executor: Executor, reporter: Reporter) -> None:
-        """Do the stages that the comparison needs, as far as they are not done.
+        """Do the stages that the comparison needs and that are not done.
 
         Args:
             config: of the year.
             hide: share of the observed cells of unseen series that is hidden; 0: filling is not measured.
             executor: works through the shards.
-            reporter: is told of it.
+            reporter: receives the progress.
 
         Raises:
             UserError: a stage cannot go on, there is no reference map, or the sample does not fit into memory.
@@ -79,7 +80,7 @@ class YearTrial(Trial):
                 run_stage(stage, config, executor, reporter)
         self.config, self._hide, self._executor, self._reporter = config, hide, executor, reporter
         self._reference = reduced_reference(Run(config, executor, reporter))
-        cube = stores.require(config.cube, "prepare", "prepare")
+        cube = stores.require(config.cube, Stage.PREPARE, "prepare")
         n_series = min(sum(count_cells(cube, "train_mask").values()), config.training.sample_pixels)
         check_sample(config, n_series, layout.array(cube, "time").shape[0], len(read_channels(cube)))
         simulated = bool(layout.attributes(cube)["simulated"])
@@ -88,7 +89,10 @@ class YearTrial(Trial):
         self.channels = tuple(channel.name for channel in read_channels(cube))
         if config.training.target == "all":
             self.population = partial(series_by_shard, config.cube)
-        marks = stores.stage_fingerprint(cube, "prepare"), stores.stage_fingerprint_at(self._reference, "reference")
+        marks = (
+            stores.stage_fingerprint(cube, Stage.PREPARE),
+            stores.stage_fingerprint_at(self._reference, Stage.REFERENCE),
+        )
         self.mark = fingerprint_of(
             "year", marks, config.training.sample_pixels, config.seed, config.training.target, hide
         )
@@ -102,15 +106,15 @@ class YearTrial(Trial):
 
     @property
     def series(self) -> np.ndarray:
-        """The sample that the train stage trains on."""
+        """Return the sample of the train stage."""
         return self._sample.series
 
     @cached_property
     def hidden(self) -> Hidden | None:
-        """Up to UNSEEN series that are not trained on, with hidden observations; None where all are trained on."""
+        """Return up to UNSEEN series that are not trained on, with hidden observations; None where there are none."""
         if not self._hide:
             return None
-        # among so many there are as many unseen ones as are wanted, or as there are
+        # a sample of this size contains UNSEEN unseen series, or all that there are
         wider = self._draw(len(self.series) + UNSEEN, self.config.seed + 1)
         seen = set(zip(self._sample.row.tolist(), self._sample.column.tolist(), strict=True))
         cells = zip(wider.row.tolist(), wider.column.tolist(), strict=True)
@@ -126,7 +130,7 @@ class YearTrial(Trial):
         return Hidden.of(wider.series[chosen], self._hide, rng)
 
     def evaluate(self, estimator: Estimator) -> Confusion:
-        """All mapped cells that have a certain season, shard by shard."""
+        """Count the labels of all mapped cells of a certain season, shard by shard."""
         n_clusters = self.config.training.clusters
         work = partial(
             _count_shard,
@@ -148,7 +152,7 @@ class YearTrial(Trial):
         return confusion
 
     def fill(self, hidden: Hidden, estimator: Estimator, method: Method, seed: int, reporter: Reporter) -> np.ndarray:
-        """By the estimator as it is: it was trained on other series."""
+        """Fill with the estimator that was evaluated: it was trained on other series."""
         return estimator.impute(hidden.given)
 
 

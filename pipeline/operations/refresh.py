@@ -1,4 +1,4 @@
-"""The newest map of a year that is still running: which year, and with the model of which finished one."""
+"""The newest map of a year that is still running, made with the model of a finished year."""
 
 from datetime import date
 
@@ -12,13 +12,13 @@ from pipeline.cube.trained_model import read_record
 def running_year_config(
     config: Config, as_of: date, *, year: int | None = None, model_year: int | None = None
 ) -> Config:
-    """The configuration that maps the running year with the model of a finished one.
+    """Return the configuration that maps the running year with the model of a finished one.
 
     Args:
         config: all other settings.
-        as_of: day as of which composites are expected.
-        year: of the observations; none: the running one.
-        model_year: of the model; none: the latest year before it that has one.
+        as_of: day up to which composites are expected.
+        year: of the observations; None: the running one.
+        model_year: of the model; None: the configured one, else the latest earlier year that has a model.
 
     Raises:
         UserError: no earlier year has a trained model.
@@ -41,7 +41,7 @@ def running_year_config(
 
 
 def has_own_model(config: Config) -> bool:
-    """Whether the configured year has been mapped with a model of its own, which another year's must not replace."""
+    """Say whether the configured year has a trained model of its own, which another year's must not replace."""
     return read_record(config.year_folder / "model") is not None
 
 

@@ -1,11 +1,11 @@
-"""How the outputs of all regions and years stand: for monitoring, which looks at files alone and disturbs no run."""
+"""The state of the outputs of all regions and years, for monitoring: only files are read, and no run is disturbed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pipeline.base import locks
 from pipeline.base.errors import UserError
@@ -19,7 +19,8 @@ from pipeline.runtime.summary import read_summary
 
 State = Literal["finished", "running", "silent", "stopped", "failed"]
 Level = Literal["OK", "WARNING", "CRITICAL"]
-LEVELS: Final[tuple[Level, ...]] = ("OK", "WARNING", "CRITICAL")  # by the exit status that Nagios gives them
+LEVELS: Final[tuple[Level, ...]] = ("OK", "WARNING", "CRITICAL")  # in the order of the exit status of Nagios
+_Summary = Mapping[str, Mapping[str, object]]  # by stage, see `read_summary`
 _OF_STATE: Final[dict[State, Level]] = {
     "finished": "OK", "running": "OK", "silent": "WARNING", "stopped": "WARNING", "failed": "CRITICAL",
 }  # fmt: skip
@@ -27,24 +28,24 @@ _OF_STATE: Final[dict[State, Level]] = {
 
 @dataclass(frozen=True)
 class YearStatus:
-    """A year of a region."""
+    """The state of a year of a region."""
 
     region: str
     year: int
     state: State
-    detail: str  # in words: who is at work, or where it ended
+    detail: str  # in words: the run that works on it, or the stage where it ended
     published: datetime | None  # when its products were last completed
     newest_composite: str  # first day, ISO 8601; empty where the year is over or nothing is known
 
     @property
     def level(self) -> Level:
-        """How bad it is."""
+        """Return the level of the state."""
         return _OF_STATE[self.state]
 
 
 @dataclass(frozen=True)
 class Status:
-    """All years, and what is to be said of them together."""
+    """The state of all years, each and together."""
 
     level: Level
     message: str
@@ -55,14 +56,14 @@ class Status:
 def inspect_outputs(
     out: Location, now: datetime, *, max_age: timedelta | None, max_silence: timedelta, region: str | None = None
 ) -> Status:
-    """Look at every year below a folder of outputs.
+    """Return the state of every year below a folder of outputs.
 
     Args:
         out: folder or URL of all outputs.
         now: the time.
-        max_age: of the newest product, above which the status is critical; none: it may be of any age.
-        max_silence: how long a run may go without a sign of life.
-        region: of which alone; none: of all, so that a fresh one hides that another is stale.
+        max_age: of the newest product, above which the status is critical; None: it may be of any age.
+        max_silence: longest time of a run without a sign of life.
+        region: the only one that counts; None: all count together, and a fresh one hides that another is stale.
 
     Raises:
         UserError: there are no outputs.
@@ -72,17 +73,17 @@ def inspect_outputs(
         raise UserError(f"{out} holds no outputs of sitscube: check --out or the configuration.")
     newest = max((each for each in years if each.published), key=_published, default=None)
     level = max((each.level for each in years), key=LEVELS.index)
-    said = [f"{each.region} {each.year}: {each.detail}" for each in years if each.level != "OK"]
+    parts = [f"{each.region} {each.year}: {each.detail}" for each in years if each.level != "OK"]
     age = None
     if newest is None:
-        said.insert(0, "nothing has been published yet")
+        parts.insert(0, "nothing has been published yet")
         level = "CRITICAL" if max_age is not None else level
     else:
         age = (now - _published(newest)).total_seconds() / 86400
-        said.insert(0, f"newest product: {newest.region} {newest.year}, {age:.1f} days old")
+        parts.insert(0, f"newest product: {newest.region} {newest.year}, {age:.1f} days old")
         if max_age is not None and age > max_age.total_seconds() / 86400:
             level = "CRITICAL"
-    return Status(level, "; ".join(said), age, years)
+    return Status(level, "; ".join(parts), age, years)
 
 
 def _published(year: YearStatus) -> datetime:
@@ -90,7 +91,7 @@ def _published(year: YearStatus) -> datetime:
 
 
 def _year_folders(out: Location, only: str | None) -> list[Location]:
-    """The folders of years, OUT/REGION/YEAR, by region and year."""
+    """Return the folders of years, OUT/REGION/YEAR, by region and year."""
     if is_empty(out):
         return []
     found = []
@@ -98,7 +99,7 @@ def _year_folders(out: Location, only: str | None) -> list[Location]:
         if only not in (None, region.name):
             continue
         years = [folder for folder in _folders(region) if len(folder.name) == 4 and folder.name.isdecimal()]
-        found += [folder for folder in sorted(years, key=str) if _holds_outputs(folder)]
+        found += [folder for folder in sorted(years, key=str) if _has_outputs(folder)]
     return found
 
 
@@ -106,7 +107,7 @@ def _folders(folder: Location) -> Sequence[Location]:
     return [each for each in folder.iterdir() if not each.name.startswith(".") and each.is_dir()]
 
 
-def _holds_outputs(folder: Location) -> bool:
+def _has_outputs(folder: Location) -> bool:
     return any((folder / name).exists() for name in (SUMMARY, "cube.zarr", locks.NAME))
 
 
@@ -124,7 +125,7 @@ def _year(folder: Location, now: datetime, max_silence: timedelta) -> YearStatus
 
 
 def _state(
-    folder: Location, summary: dict[str, dict[str, Any]], published: bool, now: datetime, max_silence: timedelta
+    folder: Location, summary: _Summary, published: bool, now: datetime, max_silence: timedelta
 ) -> tuple[State, str]:
     holder = _holder(folder)
     if holder is not None:
@@ -137,13 +138,14 @@ def _state(
     last = max(summary, key=lambda stage: str(summary[stage].get("ended")), default=None)
     if last is None:
         return "stopped", "begun, and no stage has ended"
-    if summary[last].get("failed"):
-        return "failed", f"failed: {len(summary[last]['failed'])} shards in {last}"
+    failed = summary[last].get("failed")
+    if failed and isinstance(failed, dict):
+        return "failed", f"failed: {len(failed)} shards in {last}"
     return "stopped", f"stopped after {last}"
 
 
-def _finished(folder: Location, summary: dict[str, dict[str, Any]]) -> bool:
-    """Whether what has been published is of the map as it is now."""
+def _finished(folder: Location, summary: _Summary) -> bool:
+    """Say whether the map that has been published is the current one."""
     result = stores.find(folder / "map.zarr")
     try:
         run = json.loads(read_text(folder / "run.json"))
@@ -153,15 +155,15 @@ def _finished(folder: Location, summary: dict[str, dict[str, Any]]) -> bool:
     return whole and "publish" in summary and result is not None and run.get("map") == clusters.map_fingerprint(result)
 
 
-def _ended(summary: dict[str, dict[str, Any]], stage: str) -> datetime | None:
+def _ended(summary: _Summary, stage: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(summary[stage]["ended"])
+        return datetime.fromisoformat(str(summary[stage]["ended"]))
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def _holder(folder: Location) -> Owner | None:
-    """Who holds the year; nobody where a lock was left by a process that was killed, or a lease that is stale.
+    """Return the run that has locked the year; None where a killed process left its lock, or where a lease is stale.
 
     The lock itself is not tried: a run that begins at that moment would be refused.
     """
@@ -173,8 +175,8 @@ def _holder(folder: Location) -> Owner | None:
     return None if gone else owner
 
 
-def _last_sign(folder: Location, summary: dict[str, dict[str, Any]], holder: Owner) -> datetime:
-    """When a run last showed that it goes on: by its lock or lease, a stage that ended, or its training's state."""
+def _last_sign(folder: Location, summary: _Summary, holder: Owner) -> datetime:
+    """Return the last sign of life of a run: of its lock or lease, the end of a stage, or the training state."""
     signs = [moment for stage in summary if (moment := _ended(summary, stage))]
     if isinstance(folder, Path):
         files = [folder / locks.NAME, *(folder / "training").glob("*")]

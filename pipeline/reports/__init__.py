@@ -1,1 +1,1 @@
-"""The report of a year."""
+"""Reports: pictures, pages, tables and files for other software, made from finished stores."""

@@ -1,5 +1,6 @@
-"""What a year was made from, with checksums, for the report."""
+"""The inputs of a year, with checksums, for the report."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import zarr
@@ -9,14 +10,14 @@ from pipeline.config.config import Config
 from pipeline.cube import layout
 
 
-def inputs(config: Config, cube: zarr.Group, result: zarr.Group, accuracy: dict[str, Any] | None) -> list[list[str]]:
-    """Rows of what, name, and checksum.
+def inputs(config: Config, cube: zarr.Group, result: zarr.Group, accuracy: Mapping[str, Any] | None) -> list[list[str]]:
+    """Return a row for every input: its kind, its name, and its checksum.
 
     Args:
         config: of the year.
         cube: that was ingested.
         result: the map.
-        accuracy: figures of the evaluation, which tell of reference and regions.
+        accuracy: the content of accuracy.json, which names reference and regions; None: there was no reference map.
     """
     about = layout.attributes(cube)
     made = layout.attributes(cube)["stages"]["ingest"]["fingerprint"]

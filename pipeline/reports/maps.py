@@ -1,6 +1,6 @@
-"""The maps of the report, coarser than the grid where it has more cells than a picture shows."""
+"""The maps of the report, coarser than the grid where the grid has more cells than a picture shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,9 +23,9 @@ def maps(
     reference: zarr.Group | None,
     names: Sequence[str],
     what: str,
-    accuracy: dict[str, Any] | None,
+    accuracy: Mapping[str, Any] | None,
 ) -> dict[str, bytes]:
-    """The map of labels, the gap map, and where there is a reference the agreement map, as PNG by name.
+    """Draw the map of labels, the gap map, and where there is a reference the agreement map, as PNG by name.
 
     Args:
         config: of the year.
@@ -34,7 +34,7 @@ def maps(
         reference: reduced to the grid.
         names: of the labels.
         what: the labels are, for the title.
-        accuracy: figures of the evaluation, if there was one.
+        accuracy: the content of accuracy.json; None: there was no reference map.
     """
     grid = layout.read_grid(result)
     step = max(1, -(-max(grid.shape) // _WIDEST))
@@ -56,7 +56,7 @@ def maps(
 
 
 def agreement_of(label: np.ndarray, season: np.ndarray, right: Sequence[int | None]) -> np.ndarray:
-    """Whether labels are those that their season should have (y, x): 0 yes, 1 no, 2 not compared, 255 not mapped.
+    """Compare labels with those that their season should have (y, x): 0 same, 1 other, 2 not compared, 255 not mapped.
 
     Args:
         label: (y, x), 255 = not mapped.
@@ -73,13 +73,13 @@ def agreement_of(label: np.ndarray, season: np.ndarray, right: Sequence[int | No
     return agreement
 
 
-def _right_labels(accuracy: dict[str, Any]) -> list[int | None]:
-    """The label of each season: of its own number where labels are seasons, else as they match best."""
+def _right_labels(accuracy: Mapping[str, Any]) -> list[int | None]:
+    """Return the label of each season: that of its number where labels are seasons, else the best match."""
     if accuracy["overall_accuracy"] is not None:
         return list(range(len(SEASON_NAMES)))
     return list(accuracy["matching"])
 
 
 def _coarse(group: zarr.Group, name: str, step: int) -> np.ndarray:
-    """Every so many cells of a layer along both axes."""
+    """Read every so many cells of a layer along both axes."""
     return np.asarray(layout.array(group, name)[::step, ::step])

@@ -1,4 +1,4 @@
-"""How the mapped cells were observed: where and when there are gaps, for the report."""
+"""Where and when the mapped cells have gaps, for the report."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +17,7 @@ _MOST_BANDS: Final = 30
 
 @dataclass(frozen=True)
 class Observations:
-    """How the mapped cells were observed."""
+    """The gaps of the mapped cells."""
 
     missing: np.ndarray  # (T,) share of cells that each date leaves without observation
     cells: int
@@ -27,7 +27,7 @@ class Observations:
 
     @property
     def n_observed(self) -> float:
-        """Dates on which a cell was observed, in the mean."""
+        """Return the mean number of dates on which a cell was observed."""
         return float((1 - self.missing).sum())
 
 
@@ -58,7 +58,7 @@ def observations(cube: zarr.Group) -> Observations:
 
 
 def latitudes(geobox: GeoBox) -> np.ndarray:
-    """Latitude (y, x) of the cells, the same for all of a block 5 km wide: that of its middle."""
+    """Return the latitude (y, x) of the cells; all cells of a block 5 km wide have that of its middle."""
     step = max(1, round(_BLOCK / abs(geobox.transform.a)))
     shape: tuple[int, int] = geobox.shape[0], geobox.shape[1]
     middles = [np.minimum(np.arange(0, n, step) + step / 2, n - 0.5) for n in shape]
@@ -71,7 +71,7 @@ def latitudes(geobox: GeoBox) -> np.ndarray:
 
 
 def _bands(geobox: GeoBox) -> np.ndarray:
-    """Edges of at most 30 bands of latitude of a round width that hold all cells."""
+    """Return the edges of bands of latitude of a round width that hold all cells, at most 30 bands."""
     box = geobox.extent.to_crs(LONLAT, resolution=16 * abs(geobox.transform.a)).boundingbox
     width = next((w for w in _WIDTHS if (box.top - box.bottom) / w <= _MOST_BANDS - 2), _WIDTHS[-1])
     first, last = np.floor(box.bottom / width), np.ceil(box.top / width)

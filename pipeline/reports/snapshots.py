@@ -1,9 +1,8 @@
-"""Series that were watched while the network trained, with what the stores say of their cells."""
+"""Series whose state was kept while the network trained, with what the stores say of their cells."""
 
 import io
 import zipfile
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import zarr
@@ -20,25 +19,25 @@ from pipeline.references.legend import UNUSED
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Snapshots series; `snapshots` number them as the arrays here do, not as the training sample did."""
+    """The series; `snapshots` numbers them as the arrays here do, not as the training sample did."""
 
     snapshots: dict[str, np.ndarray]
     labels: np.ndarray  # (W,) of the map
-    seasons: np.ndarray | None  # (W,) of the reference map, UNUSED where it has none; None without one
-    series: np.ndarray  # (V, T, C) physical units, NaN = missing: those whose curves were watched
+    seasons: np.ndarray | None  # (W,) of the reference map, UNUSED where it has none; None without a reference map
+    series: np.ndarray  # (V, T, C) physical units, NaN = missing: those whose curves were kept
 
 
 @dataclass(frozen=True)
 class NoSnapshots:
-    """There are no such series to show."""
+    """No such series can be shown."""
 
-    reason: str  # the end of a sentence that says so
+    reason: str  # the end of a sentence that says why
 
 
-def read_watched(
+def read_snapshots(
     estimator: JointClustering, folder: Location, cube: zarr.Group, result: zarr.Group, reference: zarr.Group | None
 ) -> Snapshots | NoSnapshots:
-    """Look up the cells of the watched series.
+    """Read the snapshots of a model and look up the cells of their series.
 
     Args:
         estimator: the model of the year.
@@ -76,7 +75,15 @@ def read_watched(
 
 
 def read_cells(group: zarr.Group, name: str, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Numbers of single cells (n,), with leading coordinates (..., n), of which only the chunks they lie in are read.
+    """Read the numbers of single cells (n,), with leading coordinates (..., n).
+
+    Only the chunks with these cells are read.
+
+    Args:
+        group: the store.
+        name: of the array.
+        row: (n,) of the cells.
+        column: (n,) of the cells.
 
     Raises:
         UserError: what is stored there is damaged.
@@ -91,21 +98,21 @@ def read_cells(group: zarr.Group, name: str, row: np.ndarray, column: np.ndarray
 
 
 def read_series(cube: zarr.Group, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Observations (n, T, C) of single cells in physical units, NaN = missing."""
+    """Read the observations (n, T, C) of single cells in physical units, NaN = missing."""
     channels = read_channels(cube)
     stored = [read_cells(cube, channel.name, row, column).T for channel in channels]
     return np.stack([to_physical(numbers, channel) for numbers, channel in zip(stored, channels, strict=True)], axis=-1)
 
 
 def _read_sample(path: Location) -> np.ndarray | None:
-    """Row and column (n, 2) of the sampled cells, or None where the model came without them.
+    """Read row and column (n, 2) of the sampled cells; None where the model came without them.
 
     Raises:
         UserError: the file is damaged.
     """
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as file:
-            columns: list[Any] = [file[name].astype(np.int64) for name in ("row", "column")]
+            columns: list[np.ndarray] = [file[name].astype(np.int64) for name in ("row", "column")]
         cells = np.stack(columns, axis=1)
         if cells.ndim != 2:
             raise ValueError(f"row has shape {columns[0].shape}, one number a series is meant")

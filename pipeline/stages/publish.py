@@ -12,12 +12,12 @@ from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.cube import clusters, layout, stores
 from pipeline.cube.map_layers import require_labels
-from pipeline.reports import page as report
 from pipeline.reports.comparison import comparison_section
+from pipeline.reports.page import make_page
 from pipeline.reports.products import products
 from pipeline.runtime.executor import Executor
 from pipeline.runtime.stage import StageResult
-from pipeline.stages.change.section import change_section, section_mark
+from pipeline.stages.change.section import change_section, section_fingerprint
 from pipeline.stages.evaluate import read_accuracy
 
 STAGE: Final = Stage.PUBLISH
@@ -58,7 +58,7 @@ def publish(config: Config, executor: Executor | None = None, reporter: Reporter
         task.advance(note="cluster cube")
         change = change_section(config, executor) if whole else None
         task.advance(note="change")
-        page = report.make(config, accuracy, comparison, change)
+        page = make_page(config, accuracy, comparison, change)
         task.advance(note="report")
         try:
             products.write_products(config, map_mark)
@@ -97,7 +97,7 @@ def is_published(config: Config, mark: str, map_mark: str) -> bool:
 
 def publish_mark(config: Config, map_mark: str, accuracy: dict[str, Any] | None, comparison: str | None) -> str:
     """Fingerprint of what is published: of the map, its accuracy, and what else the report tells."""
-    change = section_mark(config, map_mark) if is_whole(config) else None
+    change = section_fingerprint(config, map_mark) if is_whole(config) else None
     return fingerprint_of(
         STAGE, VERSION, map_mark, accuracy, _described(config), _set_aside(config), comparison, change
     )

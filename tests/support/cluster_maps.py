@@ -1,4 +1,4 @@
-"""Small maps of several years whose numbers say where and when they lie."""
+"""Small maps of several years, whose numbers differ by year and place."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ from tests.support.written import GRID
 
 
 def numbers(year: int, layer: str, grid: Grid = GRID) -> np.ndarray:
-    """Of a year's map: labels 0 and 1, percent, and 255 in every seventh cell of both."""
+    """Return a layer of a year's map: labels 0 and 1, or percent, with 255 in every seventh cell."""
     cells = np.arange(np.prod(grid.shape)).reshape(grid.shape)
     found = (cells // 3 + year) % 2 if layer == "label" else (cells + 13 * year) % 101
     return np.where(cells % 7 == year % 7, 255, found).astype(np.uint8)
 
 
 def year_config(out: Location, year: int) -> Config:
-    """Of a year of the region "small"."""
+    """Return the configuration of a year of the region "small"."""
     return load_config(year=year, out=out, region__name="small")
 
 

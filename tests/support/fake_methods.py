@@ -1,4 +1,4 @@
-"""Methods for tests of the comparison, whose labels and fillings are known beforehand."""
+"""Methods for tests of the comparison, with known labels and fillings."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ FITS: list[tuple[str, int, int]] = []  # method, seed and number of series of ev
 
 
 class EarlyOrLate:
-    """Label 1 where a series is higher in its first half, 0 else; the first `seed` labels are turned round."""
+    """It labels series 1 that are higher in their first half, others 0; the first `seed` labels are swapped."""
 
     def __init__(self, key: str, seed: int, training) -> None:
         self.key, self.seed, self.training = key, seed, training
@@ -41,7 +41,7 @@ def fake(key: str, network: bool = True) -> Method:
 
 
 def early_and_late(n: int = 20, n_dates: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Series that are 10 in their first or second half and 0 else, every other one early; a gap in each."""
+    """Return series that are 10 in their first or second half and 0 else, in turn, with a gap in each."""
     X = np.zeros((n, n_dates))
     X[::2, : n_dates // 2] = 10
     X[1::2, n_dates // 2 :] = 10

@@ -1,4 +1,4 @@
-"""A cluster cube of given labels, and reduced reference maps beside it: what change is made from."""
+"""A cluster cube with given labels, and reduced reference maps beside it: the inputs of change."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def make_grid(side: int = SIDE) -> Grid:
 
 
 def make_config(out: Path, **settings: object) -> Config:
-    """A configuration whose region holds the grid."""
+    """Return a configuration whose region contains the grid."""
     out.mkdir(parents=True, exist_ok=True)
     left, bottom, right, top = make_grid().geobox.boundingbox
     edge = box(left, bottom, right, top).buffer(2000, join_style="mitre")
@@ -39,7 +39,7 @@ def write_clusters(
     confidence: dict[int, np.ndarray] | None = None,
     names: str | dict[int, str] = "winter summer",
 ) -> None:
-    """The cluster cube with these labels (y, x) by year; confidence 90 % everywhere unless given."""
+    """Write the cluster cube with these labels (y, x) by year; confidence is 90 % everywhere unless given."""
     years = sorted(labels)
     grid = make_grid(labels[years[0]].shape[0])
     of_year = {str(year): names if isinstance(names, str) else names[year] for year in years}
@@ -60,7 +60,7 @@ def write_clusters(
 
 
 def write_reference(config: Config, year: int, season: np.ndarray, n_valid: np.ndarray | None = None) -> None:
-    """The reduced reference map of a year with these seasons (y, x), 255 = none."""
+    """Write the reduced reference map of a year with these seasons (y, x), 255 = none."""
     grid = make_grid(season.shape[0])
     path = config.model_copy(update={"year": year}).reference_grid
     layers = [layout.Layer("season", {}), layout.Layer("n_valid", {}, dtype="uint32", fill=0)]

@@ -1,10 +1,10 @@
-"""Snapshots as an estimator keeps them, small enough to follow by hand."""
+"""Snapshots like those of an estimator, small enough to check by hand."""
 
 import numpy as np
 
 
 def make_snapshots(n_iterations=3, n_watched=6, n_curves=4, n_dates=5, n_channels=1, embedding_size=3, seed=0):
-    """Snapshots are the even series 0, 2, 4, ...; a curve is 100 * iteration + 10 * series + date + channel / 10."""
+    """Return snapshots of the series 0, 2, 4, ...; a curve is 100 * iteration + 10 * series + date + channel / 10."""
     rng = np.random.default_rng(seed)
     rows = 2 * np.arange(n_watched)
     number = np.arange(n_iterations)[:, None, None, None] * 100.0

@@ -1,1 +1,1 @@
-"""What a run would do, how long it would take, and whether it fits."""
+"""Plans of runs: what a run would do, how long it would take, and whether it fits."""

@@ -1,4 +1,4 @@
-"""One shard of a stage, done for real in a temporary folder, to know how long the others will take."""
+"""Probes: one shard of a stage, done for real in a temporary folder, to time the others."""
 
 import tempfile
 import time
@@ -6,17 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import torch
-import zarr
-
-from model import JointClustering
-from model.series import ChannelScaler
 from pipeline.base.calendar import composite_dates
-from pipeline.base.channel import Channel
-from pipeline.base.fingerprint import Fingerprint
 from pipeline.base.locations import Location
 from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
@@ -26,131 +18,74 @@ from pipeline.cube.map_layers import map_layers
 from pipeline.cube.shard_writer import ShardWriter
 from pipeline.cube.trained_model import load_model
 from pipeline.grid.grid import Grid, Shard
+from pipeline.operations.plan.made_up import PREPARED, PROBED, MadeUp, begun_cube, untrained
 from pipeline.runtime.executor import Executor, Item
 from pipeline.stages import prepare
 from pipeline.stages.infer.stage import InferTask
 from pipeline.stages.ingest import strips
 from pipeline.stages.ingest.strips import IngestSettings, Strip, ingest_strip
-from pipeline.stages.train.stage import make_estimator
 
-_MARK: Final = Fingerprint("probe")
-_PREPARED: Final = Fingerprint("probe 2")
 _MODEL: Final = "probed-model"
-_SHORT: Final = 2.0  # s: what takes less is done again, for the first time in a process takes longer
-_MOST_MADE_UP: Final = 512  # cells along y and x of a shard of made-up numbers
+_SHORT: Final = 2.0  # s: shorter work is done twice, because the first time in a process takes longer
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What one task took."""
+    """The time of one task."""
 
     seconds: float
-    cells: int  # that its time is in proportion to
+    cells: int  # that the time is proportional to
 
 
 def median_shard(cells: dict[Shard, int]) -> Shard:
-    """The shard with the median number of cells among those that have some; any where none has."""
+    """Return the shard with the median number of cells among those that have some; any where none has."""
     some = sorted((n, shard) for shard, n in cells.items() if n) or sorted((n, shard) for shard, n in cells.items())
     return some[len(some) // 2][1]
 
 
 def probe_ingest(executor: Executor, settings: IngestSettings, grid: Grid, to_do: list[Strip]) -> Probed:
-    """Ingest the strip with the median number of scenes; cells are all of its shards'."""
+    """Ingest the strip with the median number of scenes; all cells of its shards count."""
     strip = sorted(to_do, key=lambda one: (len(one.scenes), str(one)))[len(to_do) // 2]
     return _done(executor, _IngestProbe(settings, grid), strip, gpu=False)
 
 
-def probe_prepare(executor: Executor, config: Config, cube: Location | None, made_up: "MadeUp", shard: Shard) -> Probed:
-    """Prepare a shard of an ingested cube, or one of made-up numbers; cells are all of the shard's."""
+def probe_prepare(executor: Executor, config: Config, cube: Location | None, made_up: MadeUp, shard: Shard) -> Probed:
+    """Prepare a shard of an ingested cube, or one of made-up numbers; all its cells count."""
     return _done(executor, _PrepareProbe(config, cube, made_up), shard, gpu=False)
 
 
 def probe_infer(
-    executor: Executor, config: Config, cube: Location | None, made_up: "MadeUp", shard: Shard, *, trained: bool
+    executor: Executor, config: Config, cube: Location | None, made_up: MadeUp, shard: Shard, *, trained: bool
 ) -> Probed:
-    """Label a shard of a prepared cube, or one of made-up numbers, all mapped; cells are the mapped ones.
+    """Label a shard of a prepared cube, or one of made-up numbers; its mapped cells count.
 
     Args:
         executor: where; on a GPU worker where there is one.
         config: of the run.
         cube: prepared; None: numbers are made up.
-        made_up: what they look like.
+        made_up: the cube of made-up numbers.
         shard: of the cube.
-        trained: whether there is a model; else an untrained one of the same size is as fast.
+        trained: whether there is a model; else an untrained one of the same size takes its place.
     """
     make = partial(load_model, config.model) if trained else partial(untrained, config, made_up)
     with executor.on_every_worker(_MODEL, make):
         return _done(executor, _InferProbe(config, cube, made_up), shard, gpu=True)
 
 
-def untrained(config: Config, made_up: "MadeUp", device: str = "cpu") -> JointClustering:
-    """A network as the configuration describes it, with random weights."""
-    torch.set_num_threads(1)
-    estimator = make_estimator(config)
-    n_times, n_channels = len(made_up.dates), len(made_up.channels)
-    estimator.model_ = estimator._new_model(estimator._training_parameters(), n_times, n_channels).eval()
-    if device == "auto" and torch.cuda.is_available():
-        estimator.model_ = estimator.model_.to("cuda")
-    estimator.scaler_ = ChannelScaler((0.0,) * n_channels, (1.0,) * n_channels)
-    estimator.n_times_, estimator.n_channels_ = n_times, n_channels
-    return estimator
-
-
-@dataclass(frozen=True)
-class MadeUp:
-    """A cube of made-up numbers, for want of a real one: noise with gaps, which takes as long as any series."""
-
-    channels: tuple[Channel, ...]
-    year: int
-    calendar: Any
-    grid: Grid  # whose cells the cube takes, one shard of them
-
-    @property
-    def dates(self) -> np.ndarray:
-        """Of the year."""
-        return composite_dates(self.year, self.calendar)
-
-    def write(self, path: Location) -> tuple[Grid, Shard]:
-        """Write the cube, ingested and prepared, every cell mapped."""
-        side = min(self.grid.shard, max(self.grid.chunk, _MOST_MADE_UP // self.grid.chunk * self.grid.chunk))
-        rows, columns = (min(side, n) for n in self.grid.shape)
-        grid = replace(self.grid, geobox=self.grid.geobox[:rows, :columns], shard=side)
-        (shard,) = grid.shards
-        rng = np.random.default_rng(0)
-        group = begun_cube(path, grid, self.channels, self.dates, has_biomes=False)
-        for channel in self.channels:
-            low, high = channel.valid_range
-            numbers = rng.integers(low, min(high, low + 100), (len(self.dates), rows, columns), endpoint=True)
-            numbers[rng.random(numbers.shape) < 0.3] = channel.missing
-            stores.write_shard(group, channel.name, grid, shard, numbers.astype(channel.dtype))
-        mask = layout.Layer("mask", {})
-        group = stores.begin_layers(path, prepare.STAGE, _MARK, grid, [mask])
-        stores.write_shard(group, "mask", grid, shard, np.ones((rows, columns), np.uint8))
-        return grid, shard
-
-
-def begun_cube(
-    path: Location, grid: Grid, channels: tuple[Channel, ...], dates: np.ndarray, *, has_biomes: bool
-) -> zarr.Group:
-    """A cube with every array of ingest in place, and nothing in them."""
-    about = {"channels": [channel.name for channel in channels], "has_biomes": has_biomes}
-    layers, axes = strips.layers(channels), [layout.time_axis(dates)]
-    return stores.begin(path, strips.STAGE, _MARK, grid, layers, axes=axes, about=about)
-
-
 def _done(executor: Executor, function: Callable[[Item], Probed], item: Item, *, gpu: bool) -> Probed:
-    """Have one task done where the stage's would be.
+    """Do one task where the stage's would be done.
 
     Raises:
         Exception: what the task raised.
     """
-    (outcome,) = executor.run(function, [item], name=_MARK, gpu=gpu)
+    (outcome,) = executor.run(function, [item], name=PROBED, gpu=gpu)
     if outcome.result is None:
         raise outcome.error or RuntimeError(f"the probe of {item} gave nothing")
     return outcome.result
 
 
 def _timed(work: Callable[[], object], cells: int) -> Probed:
+    """Time some work, twice where it is short."""
     started = time.perf_counter()
     work()
     seconds = time.perf_counter() - started
@@ -167,13 +102,13 @@ class _IngestProbe:
     grid: Grid
 
     def __call__(self, strip: Strip) -> Probed:
-        """Called on the worker."""
+        """Do it on the worker."""
         source = self.settings.source
         with _folder() as folder:
             path = folder / "cube.zarr"
             dates = composite_dates(self.settings.year, self.settings.calendar)
             begun_cube(path, self.grid, source.channels, dates, has_biomes=source.has_crop)
-            work = partial(ingest_strip, self.settings, ShardWriter(path, strips.STAGE, _MARK), strip)
+            work = partial(ingest_strip, self.settings, ShardWriter(path, strips.STAGE, PROBED), strip)
             cells = (self.grid.shard_geobox(shard).shape for shard in strip.shards)
             return _timed(work, sum(rows * columns for rows, columns in cells))
 
@@ -185,7 +120,7 @@ class _PrepareProbe:
     made_up: MadeUp
 
     def __call__(self, shard: Shard) -> Probed:
-        """Called on the worker."""
+        """Do it on the worker."""
         with _folder() as folder:
             config = self.config.model_copy(update={"out": folder})
             config.cube.parent.mkdir(parents=True)
@@ -193,9 +128,9 @@ class _PrepareProbe:
                 grid, shard = self.made_up.write(config.cube)
             else:
                 grid = _copied(self.cube, config.cube, shard, self.made_up)
-            stores.begin_layers(config.cube, prepare.STAGE, _PREPARED, grid, prepare.layers(self.made_up.channels))
-            writer = ShardWriter(config.cube, prepare.STAGE, _PREPARED)
-            work = partial(prepare.prepare_shard, shard, config=config, cropland="all", writer=writer, method=_MARK)
+            stores.begin_layers(config.cube, prepare.STAGE, PREPARED, grid, prepare.layers(self.made_up.channels))
+            writer = ShardWriter(config.cube, prepare.STAGE, PREPARED)
+            work = partial(prepare.prepare_shard, shard, config=config, cropland="all", writer=writer, method=PROBED)
             rows, columns = grid.shard_geobox(shard).shape
             return _timed(work, rows * columns)
 
@@ -207,7 +142,7 @@ class _InferProbe:
     made_up: MadeUp
 
     def __call__(self, shard: Shard) -> Probed:
-        """Called on the worker."""
+        """Do it on the worker."""
         with _folder() as folder:
             source: Location = folder / "cube.zarr"
             if self.cube is None:
@@ -217,9 +152,9 @@ class _InferProbe:
             training, inference = self.config.training, self.config.inference
             arrays = map_layers(unnamed(training.clusters), self.made_up.channels, inference.outputs)
             target = folder / "map.zarr"
-            stores.begin(target, Stage.INFER, _MARK, grid, arrays, axes=[layout.time_axis(self.made_up.dates)])
-            writer = ShardWriter(target, Stage.INFER, _MARK)
-            task = InferTask(source, writer, _MARK, tuple(arrays), _MODEL, inference.batch_pixels)
+            stores.begin(target, Stage.INFER, PROBED, grid, arrays, axes=[layout.time_axis(self.made_up.dates)])
+            writer = ShardWriter(target, Stage.INFER, PROBED)
+            task = InferTask(source, writer, PROBED, tuple(arrays), _MODEL, inference.batch_pixels)
             labelled = 0
 
             def work() -> None:
@@ -230,7 +165,7 @@ class _InferProbe:
 
 
 def _copied(source: Location, target: Location, shard: Shard, like: MadeUp) -> Grid:
-    """Copy what ingest has written of one shard into a cube of its own."""
+    """Copy one shard of an ingested cube into a cube of its own and return its grid."""
     group = stores.open_to_read(source)
     grid = layout.read_grid(group)
     copy = begun_cube(target, grid, like.channels, like.dates, has_biomes=False)

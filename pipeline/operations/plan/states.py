@@ -1,4 +1,4 @@
-"""What each stage would find if it ran now: by the same fingerprints, and without writing anything."""
+"""The state that each stage would find if it ran: by the same fingerprints, and without writing anything."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from pipeline.base.calendar import composite_dates
 from pipeline.base.channel import Channel
 from pipeline.base.errors import UserError
 from pipeline.base.progress import Reporter
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.cube import clusters, stores
 from pipeline.cube.masks import count_cells
@@ -38,18 +39,18 @@ SHARDED: Final = ("ingest", "prepare", "infer")
 
 @dataclass(frozen=True)
 class StageState:
-    """How far a stage is."""
+    """The state of a stage."""
 
     stage: str
     kind: Kind
     to_do: tuple[Shard, ...] = ()
-    n_shards: int = 0  # 0: a stage without shards
+    n_shards: int = 0  # 0: the stage has none
     after: str = ""  # the stage that it waits for
     note: str = ""
 
     @property
     def n_done(self) -> int:
-        """Shards that stay as they are."""
+        """Return the number of shards that stay as they are."""
         return self.n_shards - len(self.to_do)
 
     def __str__(self) -> str:
@@ -63,32 +64,37 @@ class StageState:
 
 @dataclass
 class Findings:
-    """What is planned, and what it is planned on."""
+    """The stages of a run with their states, and what was found on the way."""
 
     config: Config
     grid: Grid
     source: Source
     channels: tuple[Channel, ...]
     n_dates: int
-    region: dict[Shard, int]  # cells that lie in it
-    cells: dict[Shard, int]  # that are mapped; the region's until that is known
+    region: dict[Shard, int]  # cells of every shard in the region
+    cells: dict[Shard, int]  # mapped cells of every shard; those of the region until they are known
     cells_known: bool
-    train_cells: int
+    train_cells: int  # that training may draw from
     states: dict[str, StageState] = field(default_factory=dict)
     strips: list[Strip] = field(default_factory=list)  # to ingest
     intake: Intake | None = None
 
     @property
     def waiting_for(self) -> str:
-        """The last of the stages so far that is not done."""
+        """Return the last of the stages so far that is not done; empty where all are."""
         return next((name for name, state in reversed(self.states.items()) if state.kind != "done"), "")
 
 
 def look_at_stages(config: Config, executor: Executor, reporter: Reporter) -> Findings:
-    """Look at every stage of a whole run.
+    """Find the state of every stage of a whole run.
+
+    Args:
+        config: of the run.
+        executor: opens the files.
+        reporter: receives the progress.
 
     Raises:
-        UserError: the region or the grid cannot be used, or something that is not ours lies where outputs go.
+        UserError: the region or the grid cannot be used, or the outputs' place has other files.
     """
     outline = read_outline(config.region.outline)
     grid = make_grid(config.ingest.grid, outline, config.ingest.shard, config.ingest.chunk)
@@ -119,7 +125,7 @@ def _simulate(found: Findings, executor: Executor, reporter: Reporter) -> StageS
 
 
 def _download(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
-    """Only the catalogue knows whether there is more; a year that is all there is taken as done."""
+    """Count granules; only the catalogue knows of more, and a year with all expected ones counts as done."""
     outline = read_outline(found.config.region.outline)
     expected = len(found.source.expected(outline))
     try:
@@ -141,7 +147,7 @@ def _ingest(found: Findings, executor: Executor, reporter: Reporter) -> StageSta
 
 def _prepare(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
-    cube = stores.require(config.cube, "ingest", "ingest")
+    cube = stores.require(config.cube, Stage.INGEST, "ingest")
     cropland = prepare.choose_cropland(config, cube)
     of_reference = None
     if cropland == "reference" and config.reference_path is not None:
@@ -155,7 +161,7 @@ def _prepare(found: Findings, executor: Executor, reporter: Reporter) -> StageSt
 
 def _train(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
-    mark = train_mark(config, stores.require(config.cube, "prepare", "prepare"))
+    mark = train_mark(config, stores.require(config.cube, Stage.PREPARE, "prepare"))
     record = read_record(config.model)
     if record is not None and record["fingerprint"] == mark:
         return StageState("train", "done")
@@ -166,7 +172,7 @@ def _train(found: Findings, executor: Executor, reporter: Reporter) -> StageStat
 
 def _infer(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
-    cube = stores.require(config.cube, "prepare", "prepare")
+    cube = stores.require(config.cube, Stage.PREPARE, "prepare")
     return _sharded(infer_stage(config, cube, model_digest(config.model)))
 
 
@@ -176,7 +182,7 @@ def _evaluate(found: Findings, executor: Executor, reporter: Reporter) -> StageS
     if source is not None and (config.reference.path is not None or source.exists()):
         of_reference: str | None = reference_mark(open_reference(config), found.grid)
     else:
-        of_reference = stores.stage_fingerprint_at(config.reference_grid, "reference")
+        of_reference = stores.stage_fingerprint_at(config.reference_grid, Stage.REFERENCE)
     mark = evaluate_mark(config, stores.stage_fingerprint_at(config.map, INFER), of_reference)
     written = read_accuracy(config)
     if written is not None and written["fingerprint"] == mark:

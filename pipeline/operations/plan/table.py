@@ -1,4 +1,4 @@
-"""The plan as a table for people: a line a stage, totals, cluster, warnings."""
+"""The plan as a table for people: a line a stage, then totals, cluster and warnings."""
 
 from datetime import timedelta
 from typing import Final
@@ -17,7 +17,7 @@ _UNKNOWN: Final = "unknown"
 
 
 def print_plan(plan: Plan, config: Config) -> None:
-    """Print it to standard output; without colours and frames where that is no terminal."""
+    """Print a plan to standard output; without colours and frames where that is no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH, no_color=True)
@@ -62,7 +62,7 @@ def _time(line: Line) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them: "0:12:30", below a minute "12 s"."""
+    """Write seconds as people read them: "0:12:30", below a minute "12 s"."""
     return f"{max(1, round(seconds))} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 

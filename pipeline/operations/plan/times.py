@@ -1,4 +1,4 @@
-"""How long each stage will take: from a probe of one of its shards, or from what it took last time."""
+"""The time of each stage: from a probe of one of its shards, or from its last run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from pipeline.base.errors import UserError
 from pipeline.cube.disk_space import shard_cells
-from pipeline.operations.plan.probe import MadeUp, Probed, median_shard, probe_infer, probe_ingest, probe_prepare
+from pipeline.operations.plan.made_up import MadeUp
+from pipeline.operations.plan.probe import Probed, median_shard, probe_infer, probe_ingest, probe_prepare
 from pipeline.operations.plan.states import Findings, StageState
 from pipeline.operations.plan.training_probe import probe_training, training_seconds
 from pipeline.runtime.executor import Executor
@@ -20,22 +21,22 @@ LAST_RUN: Final = "last run"
 
 @dataclass(frozen=True)
 class Timed:
-    """An estimate, and where it comes from."""
+    """An estimated time, and its origin."""
 
     seconds: float | None = None  # None: unknown
-    timed_by: str = ""  # one of the texts above
+    timed_by: str = ""  # PROBE, MADE_UP or LAST_RUN
 
 
 def stage_times(
     found: Findings, executor: Executor, where: Mapping[str, Any], *, probe: bool
 ) -> tuple[dict[str, Timed], list[str]]:
-    """Estimates by stage, and what a probe could not do, which a run could not do either.
+    """Return the times by stage, and the problems of probes, which a run would have as well.
 
     Args:
         found: what is to be done.
-        executor: where it would be.
+        executor: where it would be done.
         where: its description.
-        probe: whether anything is done to find out; without it the last run is all there is to go by.
+        probe: whether shards are done to time them; without it times come from the last run alone.
     """
     last = read_summary(found.config.year_folder)
     times, problems = {}, []
@@ -60,7 +61,7 @@ def _made_up(found: Findings) -> MadeUp:
 
 
 def _scaled(probed: Probed, cells: int, n_tasks: int, where: Mapping[str, Any], *, gpu: bool, timed_by: str) -> Timed:
-    """The time of all tasks, as many at once as there are places."""
+    """Return the time of all tasks, as many at once as there are threads for them."""
     places = where.get("threads") or 1
     if gpu and where.get("gpu_workers") and not where.get("cpu_beside_gpu"):
         places = where["gpu_workers"]
@@ -68,7 +69,7 @@ def _scaled(probed: Probed, cells: int, n_tasks: int, where: Mapping[str, Any], 
 
 
 def _ingest(found: Findings, state: StageState, executor: Executor, where: Mapping[str, Any]) -> Timed | None:
-    """None where there are no files, and so nothing to try."""
+    """Probe a strip; None where there are no files."""
     if found.intake is None or not found.strips:
         return None
     probed = probe_ingest(executor, found.intake.settings, found.grid, found.strips)

@@ -1,6 +1,7 @@
-"""Pictures of the report, each as PNG bytes, and those of a training for users of `model` on arrays of their own.
+"""Pictures of the report, each as PNG bytes, and of a training, for users of `model` on arrays of their own.
 
-`embedding`, `imputation` and `training` take the `history_` of an estimator; each says how to show it in a notebook.
+`embedding`, `imputation` and `training` take the `history_` of an estimator; their docstrings show the use in a
+notebook.
 """
 
 from pipeline.reports.figures.accuracy import accuracy_by, area_bars

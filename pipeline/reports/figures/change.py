@@ -1,4 +1,4 @@
-"""Maps of two years and of what changed between them."""
+"""Maps of two years and of the change between them."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -16,11 +16,11 @@ from pipeline.reports.figures.style import GREY, LAND, colours, png, sheet
 _PALE: Final = 0.68  # share of white in the colour of what stayed
 _ONLY: Final = ("#AAAAAA", "#444444")  # mapped in the earlier, in the later year only
 _WIDTH: Final = 4.6  # of a panel, in inches
-_LINE: Final = 0.2  # of a legend, in inches
+_LINE: Final = 0.2  # height of a line of a legend, in inches
 
 
 def change_colours(n_labels: int) -> list[str]:
-    """A colour for every code of a change: the later label's own where it is new, and pale where it stayed."""
+    """Return a colour for every code of a change: that of the later label, and a pale one where the label stayed."""
     palette = colours(n_labels)
     of_both = [_pale(palette[j]) if i == j else palette[j] for i in range(n_labels) for j in range(n_labels)]
     return [*of_both, *_ONLY]
@@ -35,12 +35,12 @@ def change_maps(
     years: tuple[int, int],
     title: str,
 ) -> bytes:
-    """Both years' labels and their change beside each other, with legends, a scale bar and a title, as PNG.
+    """Draw both years' labels and their change side by side, as PNG.
 
     Args:
         label: (2, y, x), 255 = not mapped; may be coarser than the grid.
         change: (y, x) codes K i + j from label i to label j, K K and K K + 1 mapped in one year only, 255 in neither.
-        geobox: whose extent they cover.
+        geobox: the extent of both.
         outline: the region in the grid's CRS.
         names: of the labels, for people.
         years: earlier and later.
@@ -85,7 +85,7 @@ def _draw(axes: Any, codes: np.ndarray, palette: list[str], box: Any, outline: B
 
 
 def _legend(change: np.ndarray, names: Sequence[str], years: tuple[int, int]) -> list[Patch]:
-    """With two labels every transition; with more, what stayed and what is new of each label."""
+    """Return a handle for every transition of two labels; of more, for each label that stayed or is new."""
     palette, n = change_colours(len(names)), len(names)
     stayed = [Patch(color=palette[k * n + k], label=f"{name} in both") for k, name in enumerate(names)]
     if n == 2:

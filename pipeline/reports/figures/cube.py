@@ -1,7 +1,7 @@
-"""What a cube holds: gaps through the year, and series of single cells."""
+"""What a cube holds: gaps through the year, series of single cells, and the mean curve of every cluster."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,8 +9,33 @@ from matplotlib.figure import Figure
 from pipeline.reports.figures.style import GREY, colours, label_months, plain, png, sheet
 
 
+@dataclass(frozen=True)
+class FilledSeries:
+    """One channel of a cell, in physical units."""
+
+    channel: str
+    possible: tuple[float, float]  # lowest and highest value that there can be
+    observed: np.ndarray  # (T,) NaN = gap
+    filled: np.ndarray  # (T,)
+    spread: np.ndarray  # (T,) difference of forward and backward estimate
+
+
+@dataclass(frozen=True)
+class Example:
+    """A series as it is shown."""
+
+    title: str
+    colour: str
+    series: FilledSeries
+
+
 def gaps(dates: np.ndarray, missing_share: np.ndarray) -> bytes:
-    """Share of mapped cells without a valid observation, by composite."""
+    """Draw the share of the mapped cells without a valid observation, by composite, as PNG.
+
+    Args:
+        dates: (T,) first days of the composites.
+        missing_share: (T,) from 0 to 1.
+    """
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.add_subplot()
     days = dates.astype("datetime64[D]")
@@ -24,10 +49,10 @@ def gaps(dates: np.ndarray, missing_share: np.ndarray) -> bytes:
 
 
 def gaps_by_latitude(dates: np.ndarray, missing_share: np.ndarray, edges: np.ndarray) -> bytes:
-    """Where and when observations are missing.
+    """Draw where and when observations are missing, as PNG.
 
     Args:
-        dates: (T,).
+        dates: (T,) first days of the composites.
         missing_share: (bands, T) share of the mapped cells of each band, NaN where a band has none; southernmost first.
         edges: (bands + 1,) latitudes of the bands' edges, ascending.
     """
@@ -45,14 +70,13 @@ def gaps_by_latitude(dates: np.ndarray, missing_share: np.ndarray, edges: np.nda
     return png(figure)
 
 
-def filled_series(dates: np.ndarray, examples: Sequence[dict[str, Any]], n_channels: int) -> bytes:
-    """Observed and filled series of some cells.
+def filled_series(dates: np.ndarray, examples: Sequence[Example], n_channels: int) -> bytes:
+    """Draw observed and filled series of some cells, as PNG.
 
     Args:
-        dates: (T,).
-        examples: each with "observed" (T,) NaN = gap, "filled" (T,), "spread" (T,), "title", "colour", "channel" and
-            "range" (lowest and highest possible value); one after the other for each channel of a cell.
-        n_channels: panels beside each other; of a single channel, two cells are.
+        dates: (T,) first days of the composites.
+        examples: all channels of the first cell, then those of the second, and so on.
+        n_channels: panels side by side; of a single channel, two cells are.
     """
     columns = n_channels if n_channels > 1 else 2
     rows = max(1, -(-len(examples) // columns))
@@ -60,13 +84,14 @@ def filled_series(dates: np.ndarray, examples: Sequence[dict[str, Any]], n_chann
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
     days = dates.astype("datetime64[D]").astype(object)
     for axes, example in zip(grid.flat, examples, strict=False):
-        low, high = example["filled"] - example["spread"], example["filled"] + example["spread"]
-        axes.fill_between(days, low, high, color=example["colour"], alpha=0.2, linewidth=0)
-        axes.plot(days, example["filled"], color=example["colour"], linewidth=1.2, label="filled")
-        axes.plot(days, example["observed"], "o", color="black", markersize=3, label="observed")
-        axes.set_title(example["title"], fontsize=9)
-        axes.set_ylim(_limits([e for e in examples if e["channel"] == example["channel"]]))
-        axes.set_ylabel(example["channel"], fontsize=9)
+        series = example.series
+        low, high = series.filled - series.spread, series.filled + series.spread
+        axes.fill_between(days, low, high, color=example.colour, alpha=0.2, linewidth=0)
+        axes.plot(days, series.filled, color=example.colour, linewidth=1.2, label="filled")
+        axes.plot(days, series.observed, "o", color="black", markersize=3, label="observed")
+        axes.set_title(example.title, fontsize=9)
+        axes.set_ylim(_limits([one.series for one in examples if one.series.channel == series.channel]))
+        axes.set_ylabel(series.channel, fontsize=9)
         label_months(axes, every=2)
         plain(axes)
     for axes in list(grid.flat)[len(examples) :]:
@@ -75,22 +100,27 @@ def filled_series(dates: np.ndarray, examples: Sequence[dict[str, Any]], n_chann
     return png(figure)
 
 
-def _limits(examples: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """One scale for all examples of a channel: all that is possible if that is 0 to 1 or less, else what there is."""
-    low, high = examples[0]["range"]
+def _limits(of_channel: Sequence[FilledSeries]) -> tuple[float, float]:
+    """Return one scale for all series of a channel.
+
+    It is all that is possible where that is 0 to 1 or less, else what the series have.
+    """
+    low, high = of_channel[0].possible
     if high - low <= 1:
         return low, high
-    values = np.concatenate([np.concatenate([e["observed"], e["filled"]]) for e in examples])
+    values = np.concatenate([np.concatenate([one.observed, one.filled]) for one in of_channel])
     least, most = float(np.nanmin(values)), float(np.nanmax(values))
     margin = 0.05 * (most - least or high - low)
     return least - margin, most + margin
 
 
 def profiles(dates: np.ndarray, curves: np.ndarray, names: Sequence[str], channels: Sequence[str]) -> bytes:
-    """Mean observed curve of every cluster, one panel a channel; the date of the first channel's peak is marked.
+    """Draw the mean observed curve of every cluster, one panel a channel, as PNG.
+
+    The date on which the first channel has its peak is marked.
 
     Args:
-        dates: (T,).
+        dates: (T,) first days of the composites.
         curves: (K, T, C) in physical units, NaN where no series of the cluster was observed.
         names: of the clusters.
         channels: names with units.

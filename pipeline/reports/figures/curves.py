@@ -2,18 +2,31 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 from numpy.typing import ArrayLike
 
 from pipeline.reports.figures.latent import Snapshots, classes_of
 from pipeline.reports.figures.style import GREY, class_colours, label_months, plain, png, sheet
 
-_OBSERVED: Final[dict[str, Any]] = {"linestyle": "", "marker": "o", "markersize": 3, "color": "black"}
-_GENERATED: Final[dict[str, Any]] = {
+
+class _Marker(TypedDict, total=False):
+    """Keywords of matplotlib for points without a line."""
+
+    linestyle: LineStyleType
+    marker: str
+    markersize: float
+    color: str
+    markerfacecolor: str
+    markeredgewidth: float
+
+
+_OBSERVED: Final[_Marker] = {"linestyle": "", "marker": "o", "markersize": 3, "color": "black"}
+_GENERATED: Final[_Marker] = {
     "linestyle": "",
     "marker": "o",
     "markersize": 4,
@@ -34,25 +47,25 @@ def imputation(
     quantity: str = "value",
     columns: int = 4,
 ) -> bytes:
-    """One series of each class (rows) at several iterations (columns), as PNG (Fig. 3 of the paper).
+    """Draw one series of each class (rows) at several iterations (columns), as PNG (Fig. 3 of the paper).
 
-    Shown are the observed values, the generated curve X_hat, and its values on the dates that are missing. The series
-    of a class is the watched one with the median number of gaps.
+    A panel has the observed values, the generated curve X_hat, and its values on the dates that are missing. Of the
+    series whose curves were kept, a class shows the one with the median number of gaps.
 
     Args:
         snapshots: `history_["snapshots"]` of an estimator.
-        X: (n, T) or (n, T, C) as given to fit, NaN = missing.
+        X: (n, T) or (n, T, C), the argument of fit, NaN = missing.
         classes: (n,) class of every series as a number from 0; others, such as -1 or 255, are not shown.
         names: of the classes.
         dates: (T,) datetime64; without them dates are numbered from 1.
-        labels: (n,) clusters in the order of the classes: only series that they agree on are shown.
+        labels: (n,) clusters in the order of the classes: only series whose label is their class are shown.
         colours: of the classes; without them those of the maps.
-        channel: that is shown.
-        quantity: what it measures, with its unit.
+        channel: number of the channel that is shown.
+        quantity: name of the channel, with its unit.
         columns: most snapshots shown, spread evenly; the first and the last are always there.
 
     Raises:
-        ValueError: X, classes, dates, colours or the channel do not fit, or no watched curve has a class.
+        ValueError: X, classes, dates, colours or the channel do not fit, or no series with a curve has a class.
 
     In a notebook, after `estimator.fit(X)`, with known classes y or with `estimator.labels_`:
 
@@ -76,7 +89,7 @@ def draw_imputation(
     quantity: str = "value",
     columns: int = 4,
 ) -> Figure:
-    """The figure of `imputation`."""
+    """Draw the figure of `imputation`, see there."""
     palette = class_colours(names, colours)
     observed, curves = _observed(snapshots, X), snapshots["curves"]
     _check_shown(curves, channel, dates)
@@ -126,7 +139,7 @@ def _label_dates(axes: Any, when: np.ndarray) -> None:
 
 
 def _observed(snapshots: Snapshots, X: ArrayLike) -> np.ndarray:
-    """Observations (V, T, C) of the series whose curves were watched."""
+    """Return the observations (V, T, C) of the series whose curves were kept."""
     series, rows, curves = np.asarray(X, np.float32), snapshots["curve_rows"], snapshots["curves"]
     series = series[..., None] if series.ndim == 2 else series
     if series.ndim != 3 or series.shape[1:] != curves.shape[2:] or (len(rows) and rows.max() >= len(series)):
@@ -147,7 +160,7 @@ def _check_shown(curves: np.ndarray, channel: int, dates: np.ndarray | None) -> 
 
 
 def _median_gaps(observed: np.ndarray, member: np.ndarray) -> int | None:
-    """Number of the first member whose number of gaps is the median of all members, or next to it; None of none."""
+    """Return the index of the member whose number of gaps is nearest to the median; None without members."""
     members = np.flatnonzero(member)
     if not len(members):
         return None

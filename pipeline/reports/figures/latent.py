@@ -1,4 +1,4 @@
-"""The embedding of watched series while a network trains: Fig. 2 of the paper."""
+"""The embedding of some series while a network trains: Fig. 2 of the paper."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -14,23 +14,23 @@ from pipeline.reports.figures.style import GREY, class_colours, plain, png, shee
 Snapshots = Mapping[str, np.ndarray]  # `history_["snapshots"]` of an estimator
 
 _COLUMNS: Final = 3
-_WIDTH: Final = 9.0  # of all panels beside each other, in inches
-_FAR: Final = 0.002  # share of points at each end of an axis that may be far off ...
-_SLACK: Final = 0.25  # ... that is, beyond the others by more than this share of their range
+_WIDTH: Final = 9.0  # of all panels side by side, in inches
+_FAR: Final = 0.002  # share of the points at each end of an axis that may be outliers ...
+_SLACK: Final = 0.25  # ... which lie beyond the others by more than this share of their range
 _FLATTEST: Final = 0.5  # short side of a panel by its long side
 
 
 class Plane(NamedTuple):
-    """Points in the plane in which they vary most."""
+    """Points, projected on the plane in which they vary most."""
 
     points: NDArray[np.float64]  # (..., 2)
     share: NDArray[np.float64]  # (2,) of the variance
 
 
 def principal_plane(points: ArrayLike) -> Plane:
-    """Points (..., E) projected on their first two principal components, each signed by its largest weight.
+    """Project points (..., E) on their first two principal components.
 
-    With E = 1 the second coordinate is 0, and so is its share.
+    The largest weight of each component is positive. With E = 1 the second coordinate is 0, and so is its share.
     """
     given = np.asarray(points, np.float64)
     flat = given.reshape(-1, given.shape[-1])
@@ -51,7 +51,7 @@ def embedding(
     colours: Sequence[str] | None = None,
     per_class: int = 500,
 ) -> bytes:
-    """The embedding z at several iterations, coloured by class, as PNG (Fig. 2 of the paper).
+    """Draw the embedding z at several iterations, coloured by class, as PNG (Fig. 2 of the paper).
 
     All panels show the same plane, the first two principal components of all snapshots together, on the same scale.
 
@@ -63,8 +63,8 @@ def embedding(
         per_class: most points of a class.
 
     Raises:
-        ValueError: classes do not belong to the X of the snapshots, colours are too few, or no watched series has a
-            class.
+        ValueError: classes do not belong to the X of the snapshots, colours are too few, or no series with
+            snapshots has a class.
 
     In a notebook, after `estimator.fit(X)`, with known classes y or with `estimator.labels_`:
 
@@ -83,7 +83,7 @@ def draw_embedding(
     colours: Sequence[str] | None = None,
     per_class: int = 500,
 ) -> Figure:
-    """The figure of `embedding`."""
+    """Draw the figure of `embedding`, see there."""
     palette = np.array(class_colours(names, colours))
     given = classes_of(snapshots["rows"], classes)
     shown = _first_of_each(given, len(names), per_class)
@@ -99,7 +99,7 @@ def draw_embedding(
     figure = sheet(_WIDTH + 0.5, ((width - 0.3) * tall + 0.4) * n_rows + 0.7)
     grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
     for axes, points, iteration in zip(grid.flat, plane.points, snapshots["iterations"], strict=False):
-        # in the order of the draw, which mixes the classes: none lies on top of the others
+        # the series are in random order, so that no class covers the others
         axes.scatter(*points.T, s=7, c=palette[given[shown]], alpha=0.5, linewidths=0)
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -128,10 +128,14 @@ def draw_embedding(
 
 
 def classes_of(rows: np.ndarray, classes: ArrayLike) -> NDArray[np.int64]:
-    """Classes of the watched rows, of those given for all series.
+    """Return the classes of some rows.
+
+    Args:
+        rows: numbers of the series whose state was kept.
+        classes: (n,) of all series.
 
     Raises:
-        ValueError: there are rows beyond them.
+        ValueError: classes are not one whole number a series, or a row is beyond them.
     """
     given = np.asarray(classes)
     if given.ndim != 1 or given.dtype.kind not in "iub":
@@ -145,13 +149,15 @@ def classes_of(rows: np.ndarray, classes: ArrayLike) -> NDArray[np.int64]:
 
 
 def _first_of_each(classes: np.ndarray, n_classes: int, most: int) -> NDArray[np.int64]:
-    """Positions of the first members of every class, ascending."""
+    """Return the positions of the first `most` members of every class, ascending."""
     return np.sort(np.concatenate([np.flatnonzero(classes == k)[:most] for k in range(n_classes)]))
 
 
 def _frame(points: np.ndarray) -> np.ndarray:
-    """Lower and upper limits (2, 2) of x and y around the points, but for some that lie far off: they would squeeze
-    the others; the one side is never much longer than the other."""
+    """Return lower and upper limits (2, 2) of x and y around the points.
+
+    A few outliers are left outside, because they would squeeze the others. No side is much longer than the other.
+    """
     flat = points.reshape(-1, 2)
     low, high = np.quantile(flat, (_FAR, 1 - _FAR), axis=0)
     low, high = (

@@ -1,16 +1,17 @@
-"""How a training went: losses, clusters and events over the iterations."""
+"""The course of a training: losses, clusters and events over the iterations."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.typing import LineStyleType
 
 from pipeline.reports.figures.style import GREY, colours, plain, png, sheet
 
-# Eqs 4, 5 and 7 to 9 of the paper: word, colour, marker; other methods have losses of other names
+# Eqs 4, 5 and 7 to 9 of the paper: word, colour, marker; the losses of other methods have other names
 _LOSSES: Final = {
     "rec": ("reconstruction", "#0072B2", "o"),
     "pre": ("prediction of observed values", "#D55E00", "s"),
@@ -19,14 +20,22 @@ _LOSSES: Final = {
     "gen": ("adversarial", "#56B4E9", "D"),
 }
 _MORE_COLOURS: Final = ("#000000", "#E69F00", "#F0E442", "#999999")
-_LEGEND: Final[dict[str, Any]] = {"framealpha": 0.9, "edgecolor": "none"}  # over the lines of events
-_MARKS: Final = 40  # points of a curve up to which each is marked
+_LEGEND: Final[Mapping[str, Any]] = {"framealpha": 0.9, "edgecolor": "none"}  # covers the lines of events
+_MARKS: Final = 40  # most points of a curve that are marked one by one
 
-History = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+Line = Mapping[str, Any]  # a target update or an event
+History = Mapping[str, Any] | Sequence[Line]
+
+
+class _EventLine(TypedDict):
+    """Keywords of matplotlib for the line of an event."""
+
+    color: str
+    linestyle: LineStyleType
 
 
 def training(history: History, names: Sequence[str] = ()) -> bytes:
-    """Losses, cluster sizes, label change and centre distance over the iterations, as PNG.
+    """Draw losses, cluster sizes, label change and centre distance over the iterations, as PNG.
 
     Args:
         history: `history_` of an estimator, or the lines of a history.jsonl.
@@ -43,7 +52,7 @@ def training(history: History, names: Sequence[str] = ()) -> bytes:
 
 
 def draw_training(history: History, names: Sequence[str] = ()) -> Figure:
-    """The figure of `training`; panels that the history has nothing for are left out."""
+    """Draw the figure of `training`; panels without any value in the history are left out."""
     updates, events = _updates_and_events(history)
     panels = [
         (title, draw)
@@ -82,8 +91,8 @@ def _thousands(value: float, _: int | None) -> str:
     return f"{value:,.0f}"
 
 
-def _updates_and_events(history: History) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Target updates and events of joint training (those of pre-training have no iteration)."""
+def _updates_and_events(history: History) -> tuple[list[Line], list[Line]]:
+    """Return the target updates and the events of joint training; events of pre-training have no iteration."""
     if isinstance(history, Mapping):
         updates, events = list(history["updates"]), list(history["events"])
     else:
@@ -92,24 +101,24 @@ def _updates_and_events(history: History) -> tuple[list[Mapping[str, Any]], list
     return updates, [event for event in events if "iteration" in event]
 
 
-def _values(updates: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Iterations and values of a key, NaN where it was not known."""
+def _values(updates: Sequence[Line], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the iterations and the values of a key, NaN where it is unknown."""
     found = [np.nan if line.get(key) is None else float(line[key]) for line in updates]
     return np.array([line["iteration"] for line in updates]), np.array(found)
 
 
-def _style(updates: Sequence[Mapping[str, Any]], marker: str = "o") -> dict[str, Any]:
+def _style(updates: Sequence[Line], marker: str = "o") -> Mapping[str, Any]:
     return {"marker": marker if len(updates) <= _MARKS else "", "markersize": 3.5, "linewidth": 1.3}
 
 
-def _losses(axes: Any, updates: Sequence[Mapping[str, Any]]) -> None:
+def _losses(axes: Any, updates: Sequence[Line]) -> None:
     iterations = [line["iteration"] for line in updates]
     given = dict.fromkeys(name for line in updates for name in line.get("losses") or {})
     known = [name for name in _LOSSES if name in given] + [name for name in given if name not in _LOSSES]
     spare = iter(_MORE_COLOURS * len(known))
     for name in known:
         values = np.array([np.nan if (v := line["losses"].get(name)) is None else float(v) for line in updates])
-        if not np.any(values[np.isfinite(values)]):  # a term of weight zero is never computed
+        if not np.any(values[np.isfinite(values)]):  # a loss of weight zero is never computed
             continue
         word, colour, marker = _LOSSES[name] if name in _LOSSES else ("", next(spare), "o")
         negative = bool(np.nanmin(values) < 0)
@@ -122,7 +131,7 @@ def _losses(axes: Any, updates: Sequence[Mapping[str, Any]]) -> None:
         axes.legend(fontsize=8, ncols=2, loc="upper right", columnspacing=1, handlelength=1.5, **_LEGEND)
 
 
-def _sizes(axes: Any, updates: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+def _sizes(axes: Any, updates: Sequence[Line], names: Sequence[str]) -> None:
     iterations = [line["iteration"] for line in updates]
     n_clusters = len(updates[0]["cluster_sizes"])
     for k, colour in enumerate(colours(n_clusters)):
@@ -134,34 +143,34 @@ def _sizes(axes: Any, updates: Sequence[Mapping[str, Any]], names: Sequence[str]
     axes.legend(fontsize=8, ncols=min(4, n_clusters), loc="upper right", **_LEGEND)
 
 
-def _label_change(axes: Any, updates: Sequence[Mapping[str, Any]]) -> None:
+def _label_change(axes: Any, updates: Sequence[Line]) -> None:
     iterations, change = _values(updates, "label_change")
     axes.plot(iterations, change, color="black", **_style(updates))
     axes.set_ylim(0, max(0.01, 1.1 * float(np.nanmax(change))))
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
 
 
-def _centre_distance(axes: Any, updates: Sequence[Mapping[str, Any]]) -> None:
+def _centre_distance(axes: Any, updates: Sequence[Line]) -> None:
     iterations, distance = _values(updates, "centre_distance")
     axes.plot(iterations, distance, color="black", **_style(updates))
     axes.set_ylim(0, 1.1 * float(np.nanmax(distance)) or 1)
 
 
-def _mark_events(axes: Any, events: Sequence[Mapping[str, Any]]) -> None:
+def _mark_events(axes: Any, events: Sequence[Line]) -> None:
     kinds = _kinds(events)
     for event in events:
         axes.axvline(event["iteration"], linewidth=1, zorder=0, **_line_of(kinds.index(event["event"])))
 
 
-def _kinds(events: Sequence[Mapping[str, Any]]) -> list[str]:
+def _kinds(events: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(str(event["event"]) for event in events))
 
 
-def _line_of(kind: int) -> dict[str, Any]:
+def _line_of(kind: int) -> _EventLine:
     return {"color": GREY, "linestyle": ("--", ":", "-.", (0, (1, 3)))[kind % 4]}
 
 
-def _legend_of_events(figure: Figure, events: Sequence[Mapping[str, Any]]) -> None:
+def _legend_of_events(figure: Figure, events: Sequence[Line]) -> None:
     kinds = _kinds(events)
     if kinds:
         handles = [Line2D([], [], linewidth=1, label=kind, **_line_of(i)) for i, kind in enumerate(kinds)]

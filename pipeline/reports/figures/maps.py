@@ -1,4 +1,4 @@
-"""Maps of the labels, of where they agree with a reference, and of where observations are missing."""
+"""Maps of the labels, of their agreement with a reference, and of missing observations."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -19,11 +19,11 @@ _AGREEMENT: Final = (("#6FBFA4", "agree"), ("#D55E00", "disagree"), ("#B5B5B5", 
 
 
 def seasons_map(label: np.ndarray, geobox: GeoBox, outline: BaseGeometry, names: Sequence[str], title: str) -> bytes:
-    """The map of labels with outline, legend, scale bar and title.
+    """Draw the map of labels with outline, legend, scale bar and title, as PNG.
 
     Args:
         label: (y, x), 255 = not mapped; may be coarser than the grid.
-        geobox: whose extent `label` covers.
+        geobox: the extent of `label`.
         outline: the region in the grid's CRS.
         names: of the labels.
         title: above the map.
@@ -32,12 +32,12 @@ def seasons_map(label: np.ndarray, geobox: GeoBox, outline: BaseGeometry, names:
 
 
 def agreement_map(agreement: np.ndarray, geobox: GeoBox, outline: BaseGeometry, title: str) -> bytes:
-    """Where label and reference agree; arguments as of `seasons_map`, `agreement` 0 yes, 1 no, 2 not compared."""
+    """Draw where label and reference agree (0), disagree (1), or are not compared (2), as PNG, see `seasons_map`."""
     return _classes_map(agreement, geobox, outline, _AGREEMENT, title)
 
 
 def gap_map(missing: np.ndarray, geobox: GeoBox, outline: BaseGeometry, title: str) -> bytes:
-    """Share of the dates without an observation (y, x), NaN = not mapped; other arguments as of `seasons_map`."""
+    """Draw the share of the dates without an observation (y, x), NaN = not mapped, as PNG, see `seasons_map`."""
     figure, axes = _land(geobox, outline, title)
     image = _show(axes, np.ma.masked_invalid(100 * missing), geobox, "viridis_r", (0, 100))
     figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.6, pad=0.02, label="dates without value (%)")
@@ -47,7 +47,7 @@ def gap_map(missing: np.ndarray, geobox: GeoBox, outline: BaseGeometry, title: s
 def _classes_map(
     values: np.ndarray, geobox: GeoBox, outline: BaseGeometry, classes: Sequence[tuple[str, str]], title: str
 ) -> bytes:
-    """Numbers from 0 in the colours of their classes, with each one's share of the cells in the legend."""
+    """Draw numbers from 0 in the colours of their classes; the legend has the share of the cells of each."""
     figure, axes = _land(geobox, outline, title)
     palette = ListedColormap([colour for colour, _ in classes])
     _show(axes, np.ma.masked_equal(values, MISSING), geobox, palette, (-0.5, len(classes) - 0.5))
@@ -62,7 +62,7 @@ def _classes_map(
 
 
 def _land(geobox: GeoBox, outline: BaseGeometry, title: str) -> tuple[Figure, Axes]:
-    """A figure with the region, a scale bar and a title."""
+    """Make a figure with the region, a scale bar and a title."""
     box = geobox.boundingbox
     figure = Figure(figsize=(7.5, 7.5 * (box.top - box.bottom) / (box.right - box.left) + 0.4), layout="constrained")
     axes = figure.add_subplot()
@@ -84,14 +84,14 @@ def _show(axes: Axes, values: np.ndarray, geobox: GeoBox, palette: str | Colorma
 
 
 def draw_outline(axes: Any, outline: BaseGeometry) -> None:
-    """The region as land that is not mapped."""
+    """Draw the region as land that is not mapped."""
     for part in getattr(outline, "geoms", [outline]):
         x, y = part.exterior.xy
         axes.fill(x, y, facecolor=LAND, edgecolor=GREY, linewidth=0.5)
 
 
 def scale_bar(axes: Any, left: float, bottom: float, width: float) -> None:
-    """A bar of a round length in the lower left corner of a map in metres, `width` wide."""
+    """Draw a bar of a round length in the lower left corner of a map in metres, `width` wide."""
     length = 10 ** np.floor(np.log10(width / 3))
     x, y = left + 0.04 * width, bottom + 0.03 * width
     axes.plot([x, x + length], [y, y], color="black", linewidth=2)

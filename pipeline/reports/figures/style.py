@@ -1,4 +1,4 @@
-"""What all pictures share: colours that are safe for colour-blind readers (Okabe and Ito), frames, PNG bytes."""
+"""The style of all pictures: colours that are safe for colour-blind readers (Okabe and Ito), frames, PNG bytes."""
 
 import io
 from collections.abc import Sequence
@@ -16,12 +16,16 @@ DPI: Final = 130
 
 
 def colours(n_clusters: int) -> list[str]:
-    """A colour for every label."""
+    """Return a colour for every label."""
     return [(WINTER, SUMMER, *MORE)[k % 8] for k in range(n_clusters)]
 
 
 def class_colours(names: Sequence[str], given: Sequence[str] | None) -> list[str]:
-    """The colours given for classes, or those of labels. ValueError without any class, or with too few colours."""
+    """Return the given colours of classes, or those of labels where None are given.
+
+    Raises:
+        ValueError: there is no class, or there are fewer colours than classes.
+    """
     if not len(names):
         raise ValueError('names is empty: name the classes, as in ["winter", "summer"]')
     if given is not None and len(given) < len(names):
@@ -30,7 +34,7 @@ def class_colours(names: Sequence[str], given: Sequence[str] | None) -> list[str
 
 
 def sheet(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches that lays itself out, with a margin around."""
+    """Make an empty figure of a size in inches, with automatic layout and a margin."""
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.06)
     return figure
@@ -43,12 +47,12 @@ def label_months(axes: Any, every: int) -> None:
 
 
 def plain(axes: Any) -> None:
-    """Leave out the frame's upper and right side."""
+    """Remove the frame's upper and right side."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def png(figure: Figure) -> bytes:
-    """The picture as PNG; the same figure gives the same bytes."""
+    """Write a figure as PNG; the same figure has the same bytes."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": "sitscube"})

@@ -1,1 +1,1 @@
-"""What people open: GeoTIFFs, catalogue entries, styles, and files to order."""
+"""Files for other software: GeoTIFFs, catalogue entries, styles, and exports."""

@@ -1,7 +1,5 @@
-"""Areas of the labels by region, as rows of a table."""
+"""Areas of the labels by region, as a table."""
 
-import csv
-import io
 from typing import Final
 
 import numpy as np
@@ -12,19 +10,20 @@ from pipeline.cube import layout, stores
 from pipeline.cube.layout import MISSING
 from pipeline.cube.map_layers import CONFIDENCE, LABEL
 from pipeline.grid.polygons import Region, region_of_cells
+from pipeline.reports.tables import csv_text
 
 COLUMNS: Final = ("year", "region", "label", "name", "cells", "area_km2", "mean_confidence_percent")
 
 
 def areas_csv(result: zarr.Group, year: int, country: str, regions: list[Region], task: Task) -> str:
-    """Cells, area and mean confidence of every label in every region, and in the country as a whole, as CSV.
+    """Count cells, area and mean confidence of every label in every region and in the country, and write them as CSV.
 
     Args:
-        result: the map; where it holds no confidence, that column is empty.
+        result: the map; where it has no confidence, that column is empty.
         year: of the map.
-        country: name of the whole, the last rows: all mapped cells, those in none of the regions included.
-        regions: of which a cell belongs to the first that holds its centre; none: the country alone.
-        task: told of every shard.
+        country: name of the last rows, which count all mapped cells, those in none of the regions included.
+        regions: a cell belongs to the first that contains its centre; none: the country alone.
+        task: advances with every shard.
 
     Raises:
         UserError: what is stored is damaged.
@@ -46,12 +45,10 @@ def areas_csv(result: zarr.Group, year: int, country: str, regions: list[Region]
         task.advance(note=str(shard))
     transform = grid.geobox.transform
     area = abs(transform.a * transform.e - transform.b * transform.d) / 1e6
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    rows = [(each.name, cells[k], confidence[k]) for k, each in enumerate(regions)]
-    for region_name, n, total in (*rows, (country, cells.sum(axis=0), confidence.sum(axis=0))):
+    parts = [(each.name, cells[k], confidence[k]) for k, each in enumerate(regions)]
+    rows = []
+    for part, n, total in (*parts, (country, cells.sum(axis=0), confidence.sum(axis=0))):
         for k, name in enumerate(names):
             mean = f"{total[k] / n[k]:.2f}" if known and n[k] else ""
-            table.writerow((year, region_name, k, name, n[k], f"{area * n[k]:.6g}", mean))
-    return text.getvalue()
+            rows.append((year, part, k, name, n[k], f"{area * n[k]:.6g}", mean))
+    return csv_text(COLUMNS, rows)

@@ -1,7 +1,7 @@
 """Cloud-optimised GeoTIFFs of a store's arrays, written shard by shard."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.base.locations import Location
 from pipeline.base.progress import Task
 from pipeline.cube import layout, stores
 
-_BLOCK = 512  # cells along the edge of a tile
+_BLOCK: Final = 512  # cells along the edge of a tile
 
 
 def write_cog(
@@ -37,10 +37,10 @@ def write_cog(
         source: the store.
         name: of the array, (y, x) or (time, y, x); a date is a band.
         tags: of the file.
-        overviews: how they are made, such as "nearest" or "average".
+        overviews: method that makes them, such as "nearest" or "average".
         colours: of the values from 0 on, such as "#0072B2".
         bands: descriptions of the bands.
-        task: told of every shard.
+        task: advances with every shard.
 
     Raises:
         UserError: what is stored is damaged.
@@ -72,8 +72,29 @@ def write_cog(
         plain.unlink()
 
 
+def file_tags(about: Mapping[str, Any], mark: str) -> dict[str, str]:
+    """Return the tags of a GeoTIFF that say what it was made from and by which software; empty ones are left out.
+
+    Args:
+        about: attributes of the store that the file is made from.
+        mark: fingerprint of its content.
+    """
+    tags = {
+        "SOFTWARE": f"{layout.SOFTWARE} {about['software_version']}",
+        "TITLE": about["title"],
+        layout.SIMULATED: about["simulated"],
+        "FINGERPRINT": mark,
+    }
+    return {key: text for key, text in tags.items() if text}
+
+
+def class_tags(names: Sequence[str]) -> dict[str, str]:
+    """Return the tags of a GeoTIFF of classes: their names and values from 0 on."""
+    return {"FLAG_MEANINGS": " ".join(names), "FLAG_VALUES": " ".join(map(str, range(len(names))))}
+
+
 def categories_xml(names: Sequence[str]) -> str:
-    """What GDAL reads from FILE.tif.aux.xml: the names of the values from 0 on."""
+    """Write what GDAL reads from FILE.tif.aux.xml: the names of the values from 0 on."""
     root = ElementTree.Element("PAMDataset")
     listed = ElementTree.SubElement(ElementTree.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
     for name in names:
@@ -83,7 +104,11 @@ def categories_xml(names: Sequence[str]) -> str:
 
 
 def _describe(
-    file: rasterio.io.DatasetWriter, about: dict[str, Any], colours: Sequence[str], bands: Sequence[str], n_bands: int
+    file: rasterio.io.DatasetWriter,
+    about: Mapping[str, Any],
+    colours: Sequence[str],
+    bands: Sequence[str],
+    n_bands: int,
 ) -> None:
     for band in range(1, n_bands + 1):
         file.set_band_description(band, bands[band - 1] if bands else about.get("long_name", ""))
@@ -100,7 +125,7 @@ def _lengths(window: tuple[slice, slice]) -> tuple[int, int]:
 
 
 def bands_of(source: zarr.Group, name: str) -> list[str]:
-    """Descriptions of an array's bands: the dates where it has some."""
+    """Return the descriptions of an array's bands: its dates, or none where it has one band."""
     if layout.array(source, name).ndim < 3:
         return []
     return [str(date) for date in np.asarray(layout.read_dates(source))]

@@ -1,4 +1,4 @@
-"""Export: layers of a finished year for other software, as GeoTIFF, NetCDF or a table."""
+"""Export of a finished year for other software, as GeoTIFF, NetCDF or a table."""
 
 from typing import Final, Literal
 
@@ -7,7 +7,8 @@ import zarr
 from pipeline.base.errors import UserError
 from pipeline.base.files import sweep_partials, write_text
 from pipeline.base.locations import Location
-from pipeline.base.progress import Reporter, Silent
+from pipeline.base.progress import Reporter, Silent, Task
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.config.regions import configured_regions
 from pipeline.cube import layout, stores
@@ -25,7 +26,7 @@ FORMATS: Final = ("geotiff", "netcdf", "csv")
 STAGE: Final = "export"
 
 
-def export(
+def export_year(
     config: Config,
     folder: Location,
     kind: Format,
@@ -38,59 +39,66 @@ def export(
 
     Args:
         config: of the year.
-        folder: that the files are written into.
+        folder: for the files.
         kind: "geotiff": a cloud-optimised GeoTIFF a layer, whose bands are the dates of a series; "netcdf": one file
             with all layers; "csv": areas of the labels by region, without layers.
-        layers: arrays of map.zarr and cube.zarr; none: label and confidence as GeoTIFF, as NetCDF all of the map with
-            the observations.
+        layers: arrays of map.zarr and cube.zarr; None: label and confidence as GeoTIFF, and all of the map with the
+            observations as NetCDF.
         overwrite: whether files that are there are replaced.
-        reporter: where progress goes.
+        reporter: receives the progress.
 
     Raises:
         UserError: the year is not mapped, a layer is unknown, a file is there already or cannot be written.
     """
     reporter = reporter or Silent()
-    result = stores.require(config.map, "infer", "infer")
-    cube = stores.require(config.cube, "prepare", "prepare")
+    result = stores.require(config.map, Stage.INFER, "infer")
+    cube = stores.require(config.cube, Stage.PREPARE, "prepare")
     name = item_id(config)
+    chosen: dict[str, zarr.Group] = {}
     if kind == "csv":
         if layers is not None:
             raise UserError(
                 "a table holds areas of the labels, no layers: leave out --layer, or choose another --format."
             )
         require_labels(result)
-        targets = [folder / f"{name}_areas.csv"]
+        files = [f"{name}_areas.csv"]
     else:
         chosen = _chosen(result, cube, layers, kind)
         files = [f"{name}.nc"] if kind == "netcdf" else [f"{name}_{layer}.tif" for layer in chosen]
-        targets = [folder / file for file in files]
+    targets = [folder / file for file in files]
     _refuse_to_overwrite(targets, overwrite)
-    shards = len(layout.read_grid(result).shards)
+    n_shards = len(layout.read_grid(result).shards)
     try:
         sweep_partials(folder, name)
-        if kind == "csv":
-            regions = configured_regions(config)
-            with reporter.track(STAGE, shards) as task:
+        regions = configured_regions(config) if kind == "csv" else []
+        with reporter.track(STAGE, n_shards * max(1, len(chosen))) as task:
+            if kind == "csv":
                 write_text(targets[0], areas_csv(result, config.year, config.region.name, regions, task))
-        elif kind == "netcdf":
-            with reporter.track(STAGE, shards * len(chosen)) as task:
+            elif kind == "netcdf":
                 parts = [(group, [n for n in chosen if chosen[n] is group]) for group in (result, cube)]
                 write_netcdf(targets[0], [part for part in parts if part[1]], task)
-        else:
-            with reporter.track(STAGE, shards * len(chosen)) as task:
+            else:
                 for target, (layer, group) in zip(targets, chosen.items(), strict=True):
-                    classes = colours(len(label_names(result))) if layer == LABEL else ()
-                    tags = {"TITLE": layout.attributes(group)["title"]} | _simulated(group)
-                    classed = "flag_values" in layout.attributes(layout.array(group, layer))
-                    write_cog(
-                        target, group, layer, tags=tags, overviews="nearest" if classed else "average",
-                        colours=classes, bands=bands_of(group, layer), task=task,
-                    )  # fmt: skip
+                    _write_geotiff(target, layer, group, task)
     except OSError as error:
         raise UserError(
             f"cannot write into {folder}: {error.strerror or error}. Free space or choose another --to."
         ) from error
     return targets
+
+
+def _write_geotiff(target: Location, layer: str, group: zarr.Group, task: Task) -> None:
+    classed = "flag_values" in layout.attributes(layout.array(group, layer))
+    write_cog(
+        target,
+        group,
+        layer,
+        tags={"TITLE": layout.attributes(group)["title"]} | _simulated(group),
+        overviews="nearest" if classed else "average",
+        colours=colours(len(label_names(group))) if layer == LABEL else (),
+        bands=bands_of(group, layer),
+        task=task,
+    )
 
 
 def _simulated(group: zarr.Group) -> dict[str, str]:
@@ -99,7 +107,11 @@ def _simulated(group: zarr.Group) -> dict[str, str]:
 
 
 def _chosen(result: zarr.Group, cube: zarr.Group, layers: list[str] | None, kind: Format) -> dict[str, zarr.Group]:
-    """The layers that are wanted, in that order, each with its store."""
+    """Return the wanted layers in their order, each with its store.
+
+    Raises:
+        UserError: a layer is unknown, or none is given.
+    """
     there = dict.fromkeys(sorted(stores.layer_names(result)), result)
     there |= {name: cube for name in sorted(stores.layer_names(cube)) if name not in there}
     if layers is None:

@@ -1,8 +1,8 @@
 """NetCDF-4 files of a store's arrays, with CF attributes of NetCDF's own types, written shard by shard."""
 
 import json
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import h5netcdf  # type: ignore[import-untyped]
 import numpy as np
@@ -14,7 +14,7 @@ from pipeline.base.progress import Task
 from pipeline.cube import layout, stores
 
 _AS_VARIABLE: Final = ("flag_values", "flag_masks", "valid_range")  # attributes that CF wants in the variable's type
-_OF_ZARR: Final = ("coordinates", "shard", "chunk")  # say how a store lies, not what it holds
+_OF_ZARR: Final = ("coordinates", "shard", "chunk")  # attributes of the layout of a store, not of its content
 _GRID_MAPPING: Final = "spatial_ref"
 
 
@@ -24,7 +24,7 @@ def write_netcdf(target: Location, parts: Sequence[tuple[zarr.Group, Sequence[st
     Args:
         target: the file.
         parts: stores, each with the names of its arrays; the file takes the attributes of the first.
-        task: told of every shard of every array.
+        task: advances with every shard of every array.
 
     Raises:
         UserError: what is stored is damaged.
@@ -61,16 +61,16 @@ def _copy_array(file: h5netcdf.File, group: zarr.Group, name: str, task: Task | 
 
 
 def _copy_small(file: h5netcdf.File, group: zarr.Group, name: str, dims: tuple[str, ...]) -> None:
-    """A coordinate, or the variable that holds the CRS."""
+    """Copy a coordinate, or the variable of the CRS."""
     array = layout.array(group, name)
     variable = file.create_variable(name, dims, array.dtype)
     variable[...] = np.asarray(array[...])
     variable.attrs.update(_attributes(layout.attributes(array), array.dtype))
 
 
-def _attributes(about: dict[str, Any], dtype: np.dtype | None) -> dict[str, Any]:
-    """Attributes as NetCDF knows them: numbers of the variable's type, what is nested as JSON, names without colons."""
-    found = {}
+def _attributes(about: Mapping[str, object], dtype: np.dtype | None) -> dict[str, object]:
+    """Return attributes for NetCDF: numbers of the variable's type, nested values as JSON, names without colons."""
+    found: dict[str, object] = {}
     for key, value in about.items():
         if value is None or value == [] or (dtype is None and key in _OF_ZARR):
             continue

@@ -1,4 +1,4 @@
-"""The files that people open in other software: COGs of a year's map with a style for QGIS, and STAC beside them."""
+"""The products of a year for other software: COGs of its map with a style for QGIS, and their STAC Item."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ from pipeline.config.config import Config
 from pipeline.cube import clusters, layout, stores
 from pipeline.cube.map_layers import CONFIDENCE, LABEL
 from pipeline.reports.figures import colours
-from pipeline.reports.products.cog import categories_xml, write_cog
+from pipeline.reports.products.cog import categories_xml, class_tags, file_tags, write_cog
 from pipeline.reports.products.qgis import classes_style
 from pipeline.reports.products.stac import COLLECTION, ITEM, collection_text, item_id, item_text, links_year
 
@@ -18,7 +18,7 @@ _OVERVIEWS: Final = {LABEL: "nearest", CONFIDENCE: "average"}
 
 
 def product_paths(config: Config, result: zarr.Group) -> dict[str, Location]:
-    """The files of a year's map, by what they hold; no confidence where the map has none."""
+    """Return the files of a year's map, by their content; without confidence where the map has none."""
     paths = {f"{name}.tif": _path(config, f"{name}.tif") for name in _layers(result)}
     return paths | {
         "label.tif.aux.xml": _path(config, "label.tif.aux.xml"),
@@ -42,20 +42,16 @@ def write_products(config: Config, mark: str) -> None:
     paths, names = product_paths(config, result), label_names(result)
     palette = colours(len(names))
     sweep_partials(config.products, item_id(config))
-    about = layout.attributes(result)
-    tags = {
-        "SOFTWARE": f"{layout.SOFTWARE} {about['software_version']}",
-        "TITLE": about["title"],
-        layout.SIMULATED: about["simulated"],
-        "FINGERPRINT": mark,
-    }
-    flags = {"FLAG_MEANINGS": " ".join(names), "FLAG_VALUES": " ".join(map(str, range(len(names))))}
+    tags = file_tags(layout.attributes(result), mark)
     for name in _layers(result):
-        about_layer = tags | flags if name == LABEL else tags
         write_cog(
-            paths[f"{name}.tif"], result, name, tags={key: text for key, text in about_layer.items() if text},
-            overviews=_OVERVIEWS[name], colours=palette if name == LABEL else (),
-        )  # fmt: skip
+            paths[f"{name}.tif"],
+            result,
+            name,
+            tags=tags | class_tags(names) if name == LABEL else tags,
+            overviews=_OVERVIEWS[name],
+            colours=palette if name == LABEL else (),
+        )
     if CONFIDENCE not in _layers(result):
         remove_file(_path(config, "confidence.tif"))  # of an earlier map
     write_text(paths["label.tif.aux.xml"], categories_xml(names))
@@ -64,20 +60,20 @@ def write_products(config: Config, mark: str) -> None:
 
 
 def write_collection(config: Config) -> None:
-    """Write the region's STAC Collection with all years of the cluster cube; other runs wait meanwhile."""
+    """Write the region's STAC Collection with all years of the cluster cube; other runs wait for it."""
     with clusters.hold(config.outputs):
         years = sorted(clusters.maps_of(config.clusters))
         write_text(config.region_folder / COLLECTION, collection_text(config, years))
 
 
 def are_there(config: Config, result: zarr.Group, *, linked: bool) -> bool:
-    """Whether every file is there, and where the year is to be `linked`, the collection does."""
+    """Say whether every file is there, and where the year is to be `linked`, whether the collection links it."""
     there = all(path.exists() for path in product_paths(config, result).values())
     return there and (links_year(config) or not linked)
 
 
 def label_names(result: zarr.Group) -> list[str]:
-    """What the labels of a map are called, from 0 on."""
+    """Return the names of a map's labels, from 0 on."""
     names: list[str] = layout.attributes(layout.array(result, LABEL))["flag_meanings"].split()
     return names
 

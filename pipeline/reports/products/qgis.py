@@ -1,4 +1,4 @@
-"""Layer styles of QGIS, which it takes from FILE.qml when it opens FILE.tif."""
+"""Layer styles of QGIS, which reads FILE.qml when it opens FILE.tif."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,11 +8,11 @@ _HEAD: Final = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 
 
 def classes_style(names: Sequence[str], colours: Sequence[str]) -> str:
-    """The style of a band of classes, each a colour with its name; other values are transparent.
+    """Write the style of a band of classes, each with a colour and a name; other values are transparent.
 
     Args:
         names: of the values from 0 on.
-        colours: of the same, such as "#0072B2".
+        colours: of the same values, such as "#0072B2".
     """
     root = ElementTree.Element("qgis", version="3.22", styleCategories="Symbology")
     pipe = ElementTree.SubElement(root, "pipe")

@@ -1,4 +1,4 @@
-"""STAC: an Item for every year, and a Collection of a region that links them."""
+"""STAC: an Item for every year, and a Collection for a region that links them."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -24,19 +24,19 @@ from pipeline.grid.polygons import read_outline
 
 ITEM: Final = "item.json"
 COLLECTION: Final = "collection.json"
-_ROOT: Final = "https://sitscube.invalid/"  # links are relative to it, whatever folder or URL the outputs lie at
+_ROOT: Final = "https://sitscube.invalid/"  # links are relative to it, at whatever folder or URL the outputs are
 _DETAIL: Final = 0.01  # degrees to which the outline is simplified
 _ZARR: Final = "application/vnd.zarr; version=3"
 _LICENSE: Final = "other"  # of the data, which is their owner's choice
 
 
 def item_id(config: Config) -> str:
-    """The name of a year's products: region and year."""
+    """Return the name of a year's products: region and year."""
     return f"sitscube_{config.region.name}_{config.year}"
 
 
 def item_text(config: Config, names: list[str], colours: list[str], mark: str) -> str:
-    """The year's STAC Item as JSON, with links and assets relative to its place.
+    """Write the year's STAC Item as JSON, with links and assets relative to its place.
 
     Args:
         config: of the year, whose cube and map are finished.
@@ -86,7 +86,7 @@ def item_text(config: Config, names: list[str], colours: list[str], mark: str) -
 
 
 def collection_text(config: Config, years: list[int]) -> str:
-    """The region's STAC Collection as JSON: links to the items of those years that have one.
+    """Write the region's STAC Collection as JSON, with links to the items of the years that have one.
 
     Args:
         config: of any year of the region.
@@ -123,7 +123,7 @@ def collection_text(config: Config, years: list[int]) -> str:
 
 
 def links_year(config: Config) -> bool:
-    """Whether the region's collection links the year's item."""
+    """Say whether the region's collection links the year's item."""
     collection = _read(config.region_folder / COLLECTION) or {}
     return any(link.get("href") == f"./{config.year}/{ITEM}" for link in collection.get("links", ()))
 
@@ -167,6 +167,6 @@ def _moment(date: np.datetime64) -> datetime:
 def _read(path: Location) -> dict[str, Any] | None:
     try:
         found = json.loads(read_text(path))
-    except (FileNotFoundError, ValueError):  # not there, or damaged: it is written anew with its year
+    except (FileNotFoundError, ValueError):  # not there, or damaged: it is written again with its year
         return None
     return found if isinstance(found, dict) else None

@@ -1,58 +1,40 @@
-"""The map of what changed between two years, `change.zarr`, from the cluster cube shard by shard."""
+"""The map of change between two years, `change.zarr`, made from the cluster cube shard by shard."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import zarr
 
 from pipeline.base.accounting import count_pixels
-from pipeline.base.errors import UserError
-from pipeline.base.fingerprint import fingerprint_of
 from pipeline.base.locations import Location
-from pipeline.base.progress import Reporter
 from pipeline.cube import layout, stores
 from pipeline.cube.label_names import in_words
 from pipeline.cube.map_layers import CONFIDENCE, LABEL
+from pipeline.cube.shard_writer import ShardWriter
 from pipeline.grid.grid import Shard
-from pipeline.runtime.executor import Executor
-from pipeline.runtime.stage import run_shards
-from pipeline.stages.change.transitions import MOST_LABELS, SCALE, both_right, transition_codes, transition_names
+from pipeline.stages.change.pair import STAGE, Pair, read_years
+from pipeline.stages.change.transitions import SCALE, both_right, transition_codes, transition_names
+from pipeline.stages.context import Run
+from pipeline.stages.shard_stage import ShardStage
 
-STAGE: Final = "change"
-VERSION: Final = 1
 CHANGE: Final = "change"
 CHANGE_CONFIDENCE: Final = "change_confidence"
 _LAYERS: Final = (CHANGE, CHANGE_CONFIDENCE)
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two years of a cluster cube that can be compared."""
-
-    cube: Location
-    years: tuple[int, int]  # the earlier one first
-    maps: tuple[str, str]  # fingerprints of what the cube holds of them
-    names: tuple[str, ...]  # of the labels
-
-    @property
-    def mark(self) -> str:
-        """Fingerprint of the map of change."""
-        return fingerprint_of(STAGE, VERSION, self.years, self.maps, self.names)
-
-
-@dataclass(frozen=True)
 class Counts:
-    """Cells by transition, and how sure they are; they add up over shards."""
+    """Cells by transition, and their confidence; counts of shards add up."""
 
     cells: np.ndarray  # (K, K) from label i to label j
     only: np.ndarray  # (2, K) mapped in the earlier or the later year alone, by label
     sure: np.ndarray  # (K, K) cells whose confidence is known in both years
-    both_right: np.ndarray  # (K, K) sum over these of the probability that both labels are right, in 1/10,000
+    both_right: np.ndarray  # (K, K) sum of the probability that both labels are right over `sure`, in 1/10,000
 
     @classmethod
     def empty(cls, n_labels: int) -> "Counts":
-        """No cells."""
+        """Return counts of no cells."""
         square = np.zeros((n_labels, n_labels), np.int64)
         return cls(square, np.zeros((2, n_labels), np.int64), square, square)
 
@@ -85,71 +67,28 @@ class Counts:
             self.both_right + other.both_right,
         )
 
-    def as_json(self) -> dict[str, Any]:
-        """For a record; `from_json` reads it."""
+    def as_json(self) -> dict[str, list[list[int]]]:
+        """Return the counts for a record, see `from_json`."""
         return {name: getattr(self, name).tolist() for name in ("cells", "only", "sure", "both_right")}
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Counts":
-        """What `as_json` gave."""
+    def from_json(cls, record: Mapping[str, object]) -> "Counts":
+        """Read the counts of a record, see `as_json`."""
         cells, only, sure, right = (
             np.array(record[name], np.int64) for name in ("cells", "only", "sure", "both_right")
         )
         return cls(cells, only, sure, right)
 
 
-def find_pair(path: Location, years: tuple[int, int]) -> Pair:
-    """Two years of a cluster cube.
-
-    Raises:
-        UserError: there is no cube, it lacks a year, or the labels of the years do not mean the same.
-    """
-    group = stores.require(path, "publish", "publish")
-    about = layout.attributes(group)
-    maps: dict[str, str] = about["maps"]
-    if missing := [year for year in years if str(year) not in maps]:
-        raise UserError(
-            f"{path} holds no {missing[0]}, only {', '.join(sorted(maps))}: run `sitscube run --year {missing[0]}` "
-            "with the same --out first."
-        )
-    earlier, later = sorted(years)
-    if earlier == later:
-        raise UserError(f"change is between two years, and {earlier} was named twice.")
-    first, second = (names_in(group, year) for year in (earlier, later))
-    if first != second:
-        raise UserError(
-            f"the labels of {earlier} ({', '.join(first)}) and {later} ({', '.join(second)}) in {path} do not mean the "
-            "same: years can be compared whose labels have the same names. Map both with the same training.clusters "
-            "and preparation.cropland."
-        )
-    if len(first) > MOST_LABELS:
-        raise UserError(f"{path} has {len(first)} labels: changes between {MOST_LABELS} at most can be mapped.")
-    return Pair(path, (earlier, later), (maps[str(earlier)], maps[str(later)]), first)
-
-
-def names_in(cube: zarr.Group, year: int) -> tuple[str, ...]:
-    """Names of the labels of a year of a cluster cube; cubes of old have one list for all years."""
-    shared = layout.attributes(layout.array(cube, LABEL))["flag_meanings"]
-    names: str = layout.attributes(cube).get("label_names", {}).get(str(year), shared)
-    return tuple(names.split())
-
-
-def read_years(cube: zarr.Group, name: str, years: tuple[int, int], window: tuple[slice, slice]) -> np.ndarray:
-    """Two years of an array of the cluster cube, (2, y, x), as stored."""
-    held = np.asarray(layout.array(cube, "year")[:]).tolist()
-    values = layout.array(cube, name)
-    return np.stack([np.asarray(values[held.index(year), window[0], window[1]]) for year in years])
-
-
 @dataclass(frozen=True)
 class ChangeTask:
-    """The work on one shard: read both years, compare, write."""
+    """Read both years of a shard, compare them, and write the shard of the change."""
 
     pair: Pair
-    target: Location
+    writer: ShardWriter
 
     def __call__(self, shard: Shard) -> int:
-        """Write one shard; gives the number of cells mapped in both years."""
+        """Write one shard and return the number of cells mapped in both years."""
         cube = stores.open_to_read(self.pair.cube)
         grid, n_labels = layout.read_grid(cube), len(self.pair.names)
         label, confidence = (
@@ -162,45 +101,47 @@ class ChangeTask:
             CHANGE: transition_codes(label[0], label[1], n_labels),
             CHANGE_CONFIDENCE: np.where(known, percent, np.uint8(layout.MISSING)),
         }
-        with stores.writing(self.target, STAGE, self.pair.mark) as group:
-            stores.discard_record(group, STAGE, shard)
-            for name, data in layers.items():
-                stores.write_shard(group, name, grid, shard, data)
-            stores.write_record(group, STAGE, shard, {"mark": self.pair.mark, **counts.as_json()})
+        self.writer.write(grid, shard, layers.items(), self.writer.fingerprint, **counts.as_json())
         count_pixels(label[0].size)
         return int(counts.cells.sum())
 
 
-def map_change(pair: Pair, target: Location, executor: Executor, reporter: Reporter) -> Counts:
+def map_change(run: Run, pair: Pair, target: Location) -> Counts:
     """Write `change.zarr`, unless it is there, and count its cells.
 
-    Arrays (y, x), uint8: `change`, codes of `transition_codes`; `change_confidence`, the probability in percent that
-    both labels of the cell are right, the product of their confidences: it takes the soft assignments q for
-    probabilities and the errors of both years for independent.
+    Its arrays (y, x) are uint8. `change` has the codes of `transition_codes`. `change_confidence` is the probability in
+    percent that both labels of the cell are right, the product of their confidences. It takes the soft assignments q
+    for probabilities, and the errors of both years for independent.
+
+    Args:
+        run: which run.
+        pair: the years.
+        target: the store.
 
     Raises:
         UserError: the store cannot be written.
         ShardsFailed: some shards could not be done.
     """
-    cube = stores.open_to_read(pair.cube)
-    grid, mark = layout.read_grid(cube), pair.mark
-    if not stores.is_finished(stores.find(target), STAGE, mark):
-        simulated = layout.attributes(cube)["simulated"]
-        about = {
-            "title": f"change of labels from {pair.years[0]} to {pair.years[1]}",
-            "years": list(pair.years),
-            "labels": list(pair.names),
-            "simulated": simulated,
-        }
-        group = stores.begin(target, STAGE, mark, grid, _layers(pair), about=about)
-        todo = stores.shards_to_do(target, STAGE, mark, _LAYERS, grid)
-        for _ in run_shards(executor, ChangeTask(pair, target), todo, STAGE, reporter):
-            pass
-        stores.finish(group, STAGE, mark)
+    stage = _change_stage(pair, target)
+    if not stage.is_finished():
+        stage.carry_out(run, ChangeTask(pair, stage.writer))
     counts = Counts.empty(len(pair.names))
-    for record in stores.read_records(target, STAGE, grid.shards).values():
+    for record in stores.read_records(target, STAGE, stage.grid.shards).values():
         counts = counts + Counts.from_json(record)
     return counts
+
+
+def _change_stage(pair: Pair, target: Location) -> ShardStage:
+    cube = stores.open_to_read(pair.cube)
+    grid = layout.read_grid(cube)
+    about = {
+        "title": f"change of labels from {pair.years[0]} to {pair.years[1]}",
+        "years": list(pair.years),
+        "labels": list(pair.names),
+        "simulated": layout.attributes(cube)["simulated"],
+    }
+    of_shards = dict.fromkeys(grid.shards, pair.fingerprint)
+    return ShardStage(STAGE, target, pair.fingerprint, grid, tuple(_layers(pair)), of_shards, about=about)
 
 
 def _layers(pair: Pair) -> list[layout.Layer]:

@@ -1,4 +1,4 @@
-"""A stratified random sample of the cells mapped in two years, with what the reference maps of both years say of them.
+"""A stratified random sample of the cells mapped in two years, with their classes in both years' reference maps.
 
 The strata are the mapped transitions. Which cells are drawn depends on the seed and their places alone, not on shards.
 """
@@ -11,32 +11,31 @@ import numpy as np
 
 from pipeline.accuracy.probability_sample import Drawn, allocate, keys
 from pipeline.base.locations import Location
-from pipeline.base.progress import Reporter
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
 from pipeline.cube.label_names import SEASON_NAMES
 from pipeline.cube.map_layers import LABEL
 from pipeline.grid.grid import Grid, Shard
-from pipeline.runtime.executor import Executor
 from pipeline.runtime.stage import run_shards
-from pipeline.stages.change.map import Pair, read_years
+from pipeline.stages.change.pair import Pair, read_years
+from pipeline.stages.context import Run
 
 CLASSES: Final = (*SEASON_NAMES, "other")  # of a reference; other: no certain season, or no crop
 _OTHER: Final = len(SEASON_NAMES)
-_UNKNOWN: Final = layout.MISSING  # of cells that a reference says nothing of
+_UNKNOWN: Final = layout.MISSING  # of cells that a reference does not know
 
 
 @dataclass(frozen=True)
 class SampledCells:
-    """How many cells were drawn of every mapped transition, and what the references say of them."""
+    """Sampled cells of every mapped transition, and their classes in the references; K labels, C classes."""
 
     drawn: np.ndarray  # (K K,)
-    counts: np.ndarray  # (K K, C, C) by class of the earlier and of the later year; cells unknown in one are left out
+    counts: np.ndarray  # (K K, C, C) by class of both years; without cells unknown in one
 
 
 @dataclass(frozen=True)
 class SampleTask:
-    """The work on one shard: the cells that the sample of the country can have there."""
+    """Draw the cells of a shard that the sample of the country can have there."""
 
     pair: Pair
     references: tuple[Location, Location]
@@ -44,7 +43,7 @@ class SampleTask:
     seed: int
 
     def __call__(self, shard: Shard) -> Drawn:
-        """Read labels and references, and draw; a cell's value is C k + l of its classes, 255 where one is unknown."""
+        """Read labels and references of a shard and draw; a cell's value is C k + l, 255 where a class is unknown."""
         cube = stores.open_to_read(self.pair.cube)
         window = layout.read_grid(cube).window(shard)
         first, second = read_years(cube, LABEL, self.pair.years, window)
@@ -58,7 +57,7 @@ class SampleTask:
 
 
 def _classes(path: Location, window: tuple[slice, slice]) -> np.ndarray:
-    """Class of every cell of a window of a reduced reference map: its season, 2 = other, 255 = unknown."""
+    """Read the class of every cell of a window of a reduced reference map: its season, 2 = other, 255 = unknown."""
     group = stores.open_to_read(path)
     season = stores.read_window(group, "season", window)
     other = (season == layout.MISSING) & (stores.read_window(group, "n_valid", window) > 0)
@@ -66,7 +65,7 @@ def _classes(path: Location, window: tuple[slice, slice]) -> np.ndarray:
 
 
 def find_references(config: Config, years: tuple[int, int], grid: Grid) -> dict[int, Location]:
-    """The years' reduced reference maps, as far as they are finished and on the grid."""
+    """Return the years' reduced reference maps that are finished and on the grid."""
     found = {}
     for year in years:
         path = config.model_copy(update={"year": year}).reference_grid
@@ -78,35 +77,28 @@ def find_references(config: Config, years: tuple[int, int], grid: Grid) -> dict[
     return found
 
 
-def sample_transitions(
-    pair: Pair,
-    references: Mapping[int, Location],
-    cells: np.ndarray,
-    size: int,
-    seed: int,
-    executor: Executor,
-    reporter: Reporter,
-) -> SampledCells:
-    """Draw a sample of the cells mapped in both years, of every transition as many as of the others, if it has them.
+def sample_transitions(run: Run, pair: Pair, references: Mapping[int, Location], cells: np.ndarray) -> SampledCells:
+    """Draw a sample of the cells mapped in both years, with the same number of cells of every transition.
+
+    A transition with fewer cells is sampled whole, and the others get more.
+
+    How many are drawn in all says evaluation.sample_size; which, the seed.
 
     Args:
+        run: which run.
         pair: the years.
         references: reduced reference maps of both, by year.
         cells: (K, K) of every transition.
-        size: cells to draw in all.
-        seed: of the sample.
-        executor: works through the shards.
-        reporter: where progress goes.
 
     Raises:
         ShardsFailed: some shards could not be read.
     """
-    sizes = allocate([int(n) for n in cells.ravel()], size)
+    sizes = allocate([int(n) for n in cells.ravel()], run.config.evaluation.sample_size)
     first, second = (references[year] for year in pair.years)
-    task = SampleTask(pair, (first, second), max(sizes), seed)
+    task = SampleTask(pair, (first, second), max(sizes), run.config.seed)
     sample = Drawn.empty(task.size)
     shards = layout.read_grid(stores.open_to_read(pair.cube)).shards
-    for part in run_shards(executor, task, shards, "change sample", reporter):
+    for part in run_shards(run.executor, task, shards, "change sample", run.reporter):
         sample = sample + part
     found = [sample.values(transition, n) for transition, n in enumerate(sizes)]
     n_classes = len(CLASSES)

@@ -1,16 +1,20 @@
-"""What is told of a change: areas as mapped, by the confidences, and as estimated from the reference maps."""
+"""Figures of a change: areas as mapped, the confidence of the map, and areas estimated from the reference maps."""
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 
 from pipeline.accuracy.stratified import Estimate
 from pipeline.accuracy.transitions import TransitionSample
 from pipeline.cube.label_names import SEASON_NAMES
-from pipeline.stages.change.map import Counts, Pair
+from pipeline.stages.change.facts import EstimateFacts, MapFacts, Numbers
+from pipeline.stages.change.map import Counts
+from pipeline.stages.change.pair import Pair
 from pipeline.stages.change.sample import CLASSES, SampledCells
 from pipeline.stages.change.transitions import SCALE
 
+T = TypeVar("T")
 OVERSTATES: Final = (
     "Two maps that are compared cell by cell overstate change: every error in either year looks like change. Where a "
     "tenth of the labels is wrong in each year, and independently, 18 % of the cells that never changed look as if "
@@ -31,8 +35,8 @@ ESTIMATE_NOTE: Final = (
 )
 
 
-def summarise(pair: Pair, counts: Counts, sample: SampledCells | None, cell_area: float) -> dict[str, Any]:
-    """The figures of a change, JSON-able; areas in km2.
+def summarise(pair: Pair, counts: Counts, sample: SampledCells | None, cell_area: float) -> MapFacts:
+    """Return the figures of a change; areas in km2.
 
     Args:
         pair: the years.
@@ -59,19 +63,20 @@ def summarise(pair: Pair, counts: Counts, sample: SampledCells | None, cell_area
 
 
 def _mean_confidence(counts: Counts) -> list[list[float | None]]:
-    """Mean probability that both labels are right, by transition; None of none."""
+    """Return the mean probability that both labels are right, by transition; None where there are no cells."""
     pairs = zip(counts.both_right.tolist(), counts.sure.tolist(), strict=True)
     return [[right / SCALE / n if n else None for right, n in zip(*row, strict=True)] for row in pairs]
 
 
-def _estimate(pair: Pair, counts: Counts, sample: SampledCells, cell_area: float) -> dict[str, Any] | None:
+def _estimate(pair: Pair, counts: Counts, sample: SampledCells, cell_area: float) -> EstimateFacts | None:
+    """Return the figures of the sample; None where it has too few cells in every transition."""
     n = len(pair.names)
     areas = counts.cells.ravel() * cell_area
     found = TransitionSample(sample.counts, areas)
     if not found.told.any():
         return None
     seasons = pair.names == SEASON_NAMES
-    right = _rows([share.as_json() for share in found.share_right(n)], n) if seasons else None
+    shares: list[Numbers] = [share.as_json() for share in found.share_right(n)] if seasons else []
     used = sample.counts.sum(axis=(1, 2))
     return {
         "classes": list(CLASSES),
@@ -82,14 +87,17 @@ def _estimate(pair: Pair, counts: Counts, sample: SampledCells, cell_area: float
         "transitions_km2": [[one.as_json() for one in row] for row in found.transitions()],
         "net_km2": [one.as_json() for one in found.net()],
         "changed_km2": found.changed(range(len(SEASON_NAMES))).as_json(),
-        "share_right": right,
+        "share_right": _rows(shares, n) if seasons else None,
         "changed_right": _changed_right(sample.counts, areas) if seasons else None,
         "note": ESTIMATE_NOTE,
     }
 
 
-def _changed_right(counts: np.ndarray, areas: np.ndarray) -> dict[str, Any] | None:
-    """Of the area that is mapped as changed, the share whose transition is that of the references."""
+def _changed_right(counts: np.ndarray, areas: np.ndarray) -> Numbers | None:
+    """Estimate the share of the area mapped as changed whose transition is that of the references.
+
+    None where too few cells were sampled. Labels and classes must be the two seasons.
+    """
     strata = [k for k in (1, 2) if areas[k] > 0]
     n = counts.sum(axis=(1, 2))
     if not strata or any(n[k] < 2 for k in strata):
@@ -100,5 +108,6 @@ def _changed_right(counts: np.ndarray, areas: np.ndarray) -> dict[str, Any] | No
     return Estimate(float(weights @ shares), float(np.sqrt(variance)), 1.0).as_json()
 
 
-def _rows(values: list[Any], n: int) -> list[list[Any]]:
-    return [values[k * n : (k + 1) * n] for k in range(n)]
+def _rows(values: Sequence[T], n: int) -> list[list[T]]:
+    """Cut a list into n rows of n values."""
+    return [list(values[k * n : (k + 1) * n]) for k in range(n)]

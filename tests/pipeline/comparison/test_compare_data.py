@@ -286,34 +286,34 @@ def test_what_was_read_is_said_with_its_range(file, tmp_path, monkeypatch, capsy
     assert "observed values: channel 0 from -9999 to 10" in said
 
 
-def test_a_damaged_ledger_is_named(fakes, file, tmp_path, monkeypatch, capsys):
-    ledger = tmp_path / "out" / "series" / "comparison" / "runs.jsonl"
-    ledger.parent.mkdir(parents=True)
-    ledger.write_text('{"fingerprint": "a"}\n[1]\n')
+def test_a_damaged_log_is_named(fakes, file, tmp_path, monkeypatch, capsys):
+    log = tmp_path / "out" / "series" / "comparison" / "runs.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"fingerprint": "a"}\n[1]\n')
     job = ("compare", "--data", file, "--methods", "fake", "--out", tmp_path / "out")
     code, said = sitscube(monkeypatch, capsys, *job)
     assert code == 1
-    assert f"{ledger} is damaged" in said
+    assert f"{log} is damaged" in said
 
 
 def test_a_comparison_that_is_killed_goes_on_where_it_was(file, tmp_path, monkeypatch, capsys):
-    """SIGKILL once the first fits are on disk; the run after it keeps them as they are and does the others."""
-    ledger = tmp_path / "out" / "series" / "comparison" / "runs.jsonl"
+    """Kill it once the first fits are on disk; the next run keeps them and does the others."""
+    log = tmp_path / "out" / "series" / "comparison" / "runs.jsonl"
     monkeypatch.setenv("SITSCUBE_TRAINING__PRETRAIN_EPOCHS", "5")
     job = ["compare", "--data", file, "--out", tmp_path / "out", "--methods", "kmeans-mean,joint-w0", "--seeds", 2]
     job += ["--hide", 0, "--iterations"]
     command = [sys.executable, "-m", "pipeline", *map(str, job)]
     process = subprocess.Popen([*command, "1000000"], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not (ledger.exists() and len(ledger.read_text().splitlines()) == 2) and time.monotonic() < deadline:
+    while not (log.exists() and len(log.read_text().splitlines()) == 2) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    before = ledger.read_text().splitlines()
+    before = log.read_text().splitlines()
     assert [json.loads(line)["method"] for line in before] == ["kmeans-mean", "kmeans-mean"]
     code, said = sitscube(monkeypatch, capsys, *job, 10)
     assert code == 0, said
-    after = ledger.read_text().splitlines()
+    after = log.read_text().splitlines()
     assert after[:2] == before
     assert [json.loads(line)["method"] for line in after[2:]] == ["joint-w0", "joint-w0"]
     assert "k-means, filled by the mean, seed" not in said

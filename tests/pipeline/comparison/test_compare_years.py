@@ -14,6 +14,7 @@ from pipeline.comparison import methods as comparison_methods
 from pipeline.comparison.methods import METHODS, choose_methods
 from pipeline.comparison.years import YearTrial, load_years
 from pipeline.reports.comparison import comparison_section
+from pipeline.reports.comparison_rows import FILLED_PLAINLY
 from pipeline.runtime.executor import InProcess
 from pipeline.stages.context import Run
 from pipeline.stages.reference import reduce_reference
@@ -55,7 +56,7 @@ def whole(config, store, name):
 
 
 def counted_by_hand(config) -> np.ndarray:
-    """Counts of the fake's labels by season, from whole arrays."""
+    """Count the fake's labels by season, from whole arrays."""
     fpar = whole(config, "cube", "fpar").astype(float)
     fpar[fpar == 255] = 0
     label = (fpar[:23].sum(axis=0) > fpar[23:].sum(axis=0)).astype(int)
@@ -66,7 +67,7 @@ def counted_by_hand(config) -> np.ndarray:
 
 @pytest.fixture
 def out(finished, tmp_path):
-    """Outputs of the finished run, for a test to add to."""
+    """Copy the outputs of the finished run, so that a test may add to them."""
     shutil.copytree(finished.out, tmp_path / "out")
     return tmp_path / "out"
 
@@ -106,10 +107,10 @@ def test_a_year_is_judged_on_every_mapped_cell_of_a_certain_season(country, fake
 
 def test_the_sample_is_that_of_the_train_stage_and_filling_is_measured_on_others(country, finished):
     config = small_config(country, finished.out, training__sample_pixels=200, ingest__shard=16, ingest__chunk=8)
-    contest = YearTrial(config, 0.1, InProcess(), Silent())
+    trial = YearTrial(config, 0.1, InProcess(), Silent())
     drawn = sample_series(config.cube, 200, config.seed, InProcess(), Silent())
-    np.testing.assert_array_equal(contest.series, drawn.series)
-    hidden = contest.hidden
+    np.testing.assert_array_equal(trial.series, drawn.series)
+    hidden = trial.hidden
     assert hidden is not None
     seen = {series.tobytes() for series in drawn.series}
     mapped = int((whole(config, "cube", "train_mask") == 1).sum())
@@ -125,8 +126,8 @@ def test_filling_is_not_measured_where_every_cell_is_trained_on(finished):
         def message(self, text):
             self.said.append(text)
 
-    contest = YearTrial(finished, 0.1, InProcess(), Listener())
-    assert contest.hidden is None
+    trial = YearTrial(finished, 0.1, InProcess(), Listener())
+    assert trial.hidden is None
     assert "--sample-pixels" in Listener.said[-1]
 
 
@@ -236,6 +237,10 @@ def test_methods_are_made_from_the_configuration(country, tmp_path):
     assert [method.key for method in choose_methods([])] == ["joint", "joint-w0", "mean-dec", "crli"]
 
 
+def test_the_report_knows_which_methods_have_no_network_that_fills():
+    assert set(FILLED_PLAINLY) == {method.key for method in METHODS.values() if not method.network}
+
+
 def test_without_given_iterations_crli_trains_as_long_as_it_needs():
     (config,) = load_years(None, [2018])
     assert METHODS["crli"].make(config, 0).get_params()["n_iter"] == CRLI().n_iter
@@ -255,15 +260,15 @@ def test_nothing_compared_is_no_section(country, tmp_path):
 
 def test_a_map_of_elsewhere_is_named(country, finished, tmp_path):
     config = small_config(country, finished.out, ingest__shard=16, ingest__chunk=8, training__sample_pixels=100)
-    contest = YearTrial(config, 0.0, InProcess(), Silent())
+    trial = YearTrial(config, 0.0, InProcess(), Silent())
     elsewhere = zarr.open_group(reduce_reference(Run(config), _grid(config)).outputs[0], mode="r")
     copy = zarr.create_group(tmp_path / "reference.zarr", zarr_format=3)
     copy.create_array("season", data=np.full_like(elsewhere["season"][:], 255))
-    contest._reference = tmp_path / "reference.zarr"
+    trial._reference = tmp_path / "reference.zarr"
     estimator = METHODS["kmeans-mean"].make(config, 0)
-    estimator.fit(contest.series)
+    estimator.fit(trial.series)
     with pytest.raises(UserError, match="another region"):
-        contest.evaluate(estimator)
+        trial.evaluate(estimator)
 
 
 def _grid(config):

@@ -8,7 +8,7 @@ from pipeline.comparison.imputation import Hidden, errors, hide, mean_gap, measu
 
 
 def series_with_gaps(n=40, n_dates=46, n_channels=1, share=0.3, seed=0) -> np.ndarray:
-    """Seasonal curves whose gaps last some dates; every series has two observations at least."""
+    """Return seasonal curves with gaps of some dates; every series has two observations at least."""
     rng = np.random.default_rng(seed)
     date = np.arange(n_dates)[None, :, None]
     peak = rng.uniform(0, n_dates, (n, 1, n_channels))
@@ -116,7 +116,7 @@ def test_channels_are_measured_apart_where_there_are_several():
 
 
 def each_series(fill, series, channel_mean):
-    """A filling of one observed series, applied to every series and channel."""
+    """Apply a filling of one observed series to every series and channel."""
     filled = series.astype(np.float64)
     for i in range(series.shape[0]):
         for c in range(series.shape[2]):
@@ -135,7 +135,7 @@ def oracle_linear(values, known):
 
 
 def oracle_harmonic(values, known):
-    """Ridge regression as ordinary least squares with one more row a penalised coefficient."""
+    """Fit a ridge regression as ordinary least squares with one more row a penalised coefficient."""
     t = np.arange(len(values)) / len(values)
     columns = [np.ones_like(t), t - 0.5]
     for k in (1, 2):

@@ -15,8 +15,9 @@ from pipeline.base.progress import Silent
 from pipeline.cli.plan import plan
 from pipeline.cube import stores
 from pipeline.operations.plan import times as plan_times
+from pipeline.operations.plan.made_up import MadeUp, untrained
 from pipeline.operations.plan.plan import make_plan
-from pipeline.operations.plan.probe import MadeUp, Probed, median_shard, probe_infer, untrained
+from pipeline.operations.plan.probe import Probed, median_shard, probe_infer
 from pipeline.operations.plan.states import look_at_stages
 from pipeline.operations.plan.table import duration
 from pipeline.operations.plan.training_probe import Speed, probe_training, training_seconds
@@ -56,7 +57,7 @@ def file(country, tmp_path):
 
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
-    """Where temporary folders go."""
+    """Make the folder of all temporary folders."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))  # torch may keep a cache of its own there

@@ -160,7 +160,7 @@ def test_what_is_done_needs_no_room(finished, monkeypatch):
 
 
 def test_the_projection_of_the_disk_follows_what_is_written(finished):
-    """With the ratios of what is there, redoing some shards adds nothing, and others are projected from them."""
+    """Project with the ratios of finished shards: doing them again adds nothing."""
     group = stores.open_to_read(finished.map)
     grid = layout.read_grid(group)
     cells = dict.fromkeys(grid.shards, 10)

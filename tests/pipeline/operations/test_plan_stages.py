@@ -21,13 +21,13 @@ def kinds(config):
 
 
 def changed(finished, **overrides):
-    """The finished run's configuration with other settings, on the same outputs."""
+    """Return the configuration of the finished run with other settings, on the same outputs."""
     settings = {"ingest__shard": 16, "ingest__chunk": 8, **overrides}
     return small_config(finished.region.outline.parent, finished.out, **settings)
 
 
 def from_stage(first):
-    """All stages before one are done, that one is done again, the others come after it."""
+    """Return the states where all stages before one are done, that one is done again, and the others come after it."""
     place = STAGES.index(first)
     return {
         name: "done" if n < place else "again" if n == place else "after" for n, name in enumerate(STAGES)

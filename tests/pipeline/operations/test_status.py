@@ -1,4 +1,4 @@
-"""What a cron or Nagios is told of the outputs, with the exit status of a plugin."""
+"""The state of the outputs as cron or Nagios reads it, with the exit status of a plugin."""
 
 import json
 import os
@@ -25,7 +25,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 @pytest.fixture
 def out(finished, tmp_path):
-    """A copy of outputs of which the test may do as it likes."""
+    """Copy the outputs of the finished run, so that a test may change them."""
     return shutil.copytree(finished.out, tmp_path / "out")
 
 
@@ -160,5 +160,5 @@ def test_a_store_that_cannot_be_looked_at_is_unknown(out, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("no credentials")
 
-    monkeypatch.setattr("pipeline.operations.status.look", fails)
+    monkeypatch.setattr("pipeline.operations.status.inspect_outputs", fails)
     assert status(out) == (3, "SITSCUBE UNKNOWN - no credentials\n")

@@ -3,8 +3,10 @@ import io
 
 import pytest
 
-from pipeline.reports.comparison import accuracy_dots
-from pipeline.reports.comparison_table import as_csv, markdown, number, percent, summarise, summarise_filling
+from pipeline.reports.comparison_summary import summarise, summarise_filling
+from pipeline.reports.comparison_table import as_csv, markdown
+from pipeline.reports.figures.comparison import accuracy_dots
+from pipeline.reports.numbers import number, percentage
 
 
 def row(seed, accuracy, *, year=2018, method="joint", name="joint", **more):
@@ -96,7 +98,7 @@ def test_csv_holds_nested_values_in_columns_of_their_own():
 def test_numbers_are_short_and_small_ones_do_not_vanish():
     assert [number(value, 1) for value in (None, 0, 0.02, 3.14, 1234.5)] == ["–", "0.0", "0.02", "3.1", "1234.5"]
     assert (number(8.2e29, 4), number(123456789.25, 1), number(0.2, 0)) == ("8.2e+29", "123456789.2", "0.2")
-    assert (percent(None), percent(0.92614)) == ("–", "92.61")
+    assert (percentage(None), percentage(0.92614)) == ("–", "92.61")
 
 
 def test_the_picture_is_drawn_whatever_failed():

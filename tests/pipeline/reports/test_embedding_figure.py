@@ -9,7 +9,7 @@ from tests.support.snapshot_examples import make_snapshots
 
 
 def shown_points(figure):
-    """Offsets of the points of every panel that has any."""
+    """Return the offsets of the points of every panel with points."""
     return [np.asarray(axes.collections[0].get_offsets()) for axes in figure.axes if axes.collections]
 
 
@@ -57,8 +57,8 @@ def test_every_snapshot_has_a_panel_on_the_same_scale_named_by_its_iteration():
 def test_points_have_the_colour_of_their_class_and_others_are_left_out():
     snapshots = make_snapshots(n_watched=6)
     classes = np.full(12, 255)
-    classes[[0, 4, 6]] = [1, 0, 1]  # of the watched series 0, 2, ..., 10
-    classes[[1, 3]] = 0  # not watched
+    classes[[0, 4, 6]] = [1, 0, 1]  # of the series with snapshots 0, 2, ..., 10
+    classes[[1, 3]] = 0  # without snapshots
     figure = figures.draw_embedding(snapshots, classes, ["winter", "summer"], colours=["#ff0000", "#0000ff"])
     points = figure.axes[0].collections[0]
     np.testing.assert_allclose(

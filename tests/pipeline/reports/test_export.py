@@ -19,7 +19,7 @@ from pipeline.cli import commands as cli
 from pipeline.cube import layout, stores
 from pipeline.grid.polygons import Region
 from pipeline.reports.products.areas_table import areas_csv
-from pipeline.reports.products.export import export
+from pipeline.reports.products.export import export_year
 from tests.support.faults import ended_after, full_disk
 
 
@@ -28,7 +28,7 @@ def stored(config, store, name):
 
 
 def test_a_layer_becomes_a_geotiff_with_its_numbers_and_its_place(finished, tmp_path):
-    (path,) = export(finished, tmp_path, "geotiff", ["n_observed"])
+    (path,) = export_year(finished, tmp_path, "geotiff", ["n_observed"])
     assert path.name == "sitscube_small_2018_n_observed.tif"
     assert cog_validate(path) == (True, [], [])
     with rasterio.open(path) as file:
@@ -39,7 +39,7 @@ def test_a_layer_becomes_a_geotiff_with_its_numbers_and_its_place(finished, tmp_
 
 
 def test_the_dates_of_a_series_are_bands_that_say_so(finished, tmp_path):
-    (path,) = export(finished, tmp_path, "geotiff", ["fpar_filled"])
+    (path,) = export_year(finished, tmp_path, "geotiff", ["fpar_filled"])
     with rasterio.open(path) as file:
         np.testing.assert_array_equal(file.read(), stored(finished, "map", "fpar_filled"))
         assert file.descriptions[:2] == ("2018-01-01", "2018-01-09")
@@ -48,12 +48,12 @@ def test_the_dates_of_a_series_are_bands_that_say_so(finished, tmp_path):
 
 
 def test_label_and_confidence_are_what_is_exported_unless_layers_are_named(finished, tmp_path):
-    names = [path.name for path in export(finished, tmp_path, "geotiff")]
+    names = [path.name for path in export_year(finished, tmp_path, "geotiff")]
     assert names == ["sitscube_small_2018_label.tif", "sitscube_small_2018_confidence.tif"]
 
 
 def test_netcdf_holds_the_year_in_the_numbers_of_the_stores(finished, tmp_path):
-    (path,) = export(finished, tmp_path, "netcdf")
+    (path,) = export_year(finished, tmp_path, "netcdf")
     with xr.open_dataset(path, mask_and_scale=False) as data:
         for store, names in (("map", ("label", "confidence", "fpar_filled", "fill_spread")), ("cube", ("fpar",))):
             for name in names:
@@ -79,7 +79,7 @@ def test_the_table_gives_areas_of_every_label_by_region(finished, tmp_path):
     features = [{"type": "Feature", "properties": {"name": k}, "geometry": mapping(v)} for k, v in halves.items()]
     (tmp_path / "halves.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     evaluation = finished.evaluation.model_copy(update={"regions": tmp_path / "halves.geojson"})
-    (path,) = export(finished.model_copy(update={"evaluation": evaluation}), tmp_path, "csv")
+    (path,) = export_year(finished.model_copy(update={"evaluation": evaluation}), tmp_path, "csv")
     rows = areas(path)
     assert [(row["region"], row["name"]) for row in rows] == [
         (region, name) for region in ("west", "east", "small") for name in ("winter", "summer")
@@ -103,24 +103,24 @@ def test_cells_in_no_region_count_for_the_whole_alone(finished):
 
 
 def test_a_file_is_replaced_only_when_asked_to(finished, tmp_path):
-    (path,) = export(finished, tmp_path, "csv")
+    (path,) = export_year(finished, tmp_path, "csv")
     path.write_text("mine")
     with pytest.raises(UserError, match=r"areas\.csv is there already: give --overwrite"):
-        export(finished, tmp_path, "csv")
+        export_year(finished, tmp_path, "csv")
     assert path.read_text() == "mine"
-    export(finished, tmp_path, "csv", overwrite=True)
+    export_year(finished, tmp_path, "csv", overwrite=True)
     assert path.read_text().startswith("year,region")
 
 
 def test_an_unknown_layer_is_told_with_those_that_there_are(finished, tmp_path):
     with pytest.raises(UserError, match=r"no layer fparr: choose from confidence, .*label.*n_observed"):
-        export(finished, tmp_path, "netcdf", ["fpar", "fparr"])
+        export_year(finished, tmp_path, "netcdf", ["fpar", "fparr"])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_year_that_is_not_mapped_is_told(finished, tmp_path):
     with pytest.raises(UserError, match=r"2019/map\.zarr: run `sitscube infer`"):
-        export(finished.model_copy(update={"year": 2019}), tmp_path, "geotiff")
+        export_year(finished.model_copy(update={"year": 2019}), tmp_path, "geotiff")
 
 
 @pytest.mark.parametrize("kind", ["geotiff", "netcdf"])
@@ -131,7 +131,7 @@ def test_a_damaged_map_leaves_nothing_half_written(finished, tmp_path, kind):
     damaged.write_bytes(damaged.read_bytes()[:-9] + b"123456789")
     target = tmp_path / "to"
     with pytest.raises(UserError, match="damaged in label"):
-        export(config, target, kind, ["label"])
+        export_year(config, target, kind, ["label"])
     assert not list(target.iterdir())
 
 
@@ -140,7 +140,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(finished, tmp_path, monkeypatch)
         ended_after(0, monkeypatch, full_disk, ((os, "rename"), (os, "replace"))),
         pytest.raises(UserError, match=r"cannot write into .*No space left"),
     ):
-        export(finished, tmp_path / "to", "geotiff", ["label"])
+        export_year(finished, tmp_path / "to", "geotiff", ["label"])
     assert not list((tmp_path / "to").iterdir())
 
 
@@ -149,14 +149,14 @@ def test_what_a_killed_export_has_left_is_swept(finished, tmp_path):
     stray.mkdir()
     (stray / "half").write_text("x")
     (tmp_path / ".another.partial").write_text("not ours")
-    export(finished, tmp_path, "geotiff", ["label"])
+    export_year(finished, tmp_path, "geotiff", ["label"])
     assert {path.name for path in tmp_path.iterdir()} == {"sitscube_small_2018_label.tif", ".another.partial"}
 
 
 def test_files_are_put_at_a_url(finished):
     folder = to_location("memory://exported")
     for kind in ("geotiff", "netcdf", "csv"):
-        (path,) = export(finished, folder, kind, None if kind == "csv" else ["label"])
+        (path,) = export_year(finished, folder, kind, None if kind == "csv" else ["label"])
         assert len(path.read_bytes()) > 100
 
 

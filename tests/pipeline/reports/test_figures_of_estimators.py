@@ -10,7 +10,7 @@ SMALL = {"n_iter": 6, "batch_size": 32, "random_state": 1, "device": "cpu"}
 
 
 def season_series(n_series=60, n_times=12, seed=0):
-    """Early (0) and late (1) seasons with a third of gaps; series 3 and 7 were never observed."""
+    """Return early (0) and late (1) seasons with a third of gaps; series 3 and 7 have no observation."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 2, n_series)
     curve = 10 + 60 * np.exp(-0.5 * ((np.arange(n_times) - np.where(y == 0, 3, 8)[:, None]) / 1.5) ** 2)

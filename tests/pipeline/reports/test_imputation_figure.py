@@ -11,7 +11,7 @@ DATES = np.datetime64("2018-01-01") + 8 * np.arange(5)
 
 
 def series(n=12, n_dates=5, missing=()):
-    """Value 0.1 * series + date / 100; `missing` holds pairs of series and date."""
+    """Return values 0.1 * series + date / 100, without the `missing` pairs of series and date."""
     X = 0.1 * np.arange(n)[:, None] + np.arange(n_dates) / 100
     for i, t in missing:
         X[i, t] = NAN
@@ -23,7 +23,7 @@ def panels(figure):
 
 
 def lines_of(axes):
-    """Curve, generated where missing, observed: x and y of each."""
+    """Return x and y of the curve, of the generated and of the observed points."""
     return [tuple(np.asarray(part) for part in line.get_data()) for line in axes.lines]
 
 

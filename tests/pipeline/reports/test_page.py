@@ -13,9 +13,11 @@ from shapely.geometry import box, mapping
 
 from pipeline.base.progress import Silent
 from pipeline.cube import layout, stores
-from pipeline.reports import page as report
+from pipeline.reports.labels import label_rows
 from pipeline.reports.maps import agreement_of
+from pipeline.reports.numbers import interval
 from pipeline.reports.observations import latitudes, observations
+from pipeline.reports.page import event_in_words, make_page
 from pipeline.reports.snapshots import SAMPLE
 from pipeline.runtime.executor import InProcess
 from pipeline.stages import publish
@@ -29,7 +31,7 @@ ALL = CUBE | {"agreement", "accuracy", "areas"}
 
 @pytest.fixture
 def copied(finished, country, tmp_path):
-    """The finished run, in a place where tests may change it."""
+    """Copy the finished run, so that a test may change it."""
     config = small_config(country, tmp_path / "out", ingest__shard=16, ingest__chunk=8)
     shutil.copytree(finished.region_folder, config.region_folder)
     assert not publish.publish(config).fresh
@@ -59,7 +61,7 @@ def test_embedding_and_imputation_are_by_the_season_of_the_reference(finished):
 
 def test_the_labels_have_cells_area_and_confidence(finished):
     label, confidence = (layout.array(stores.open_to_read(finished.map), name)[:] for name in ("label", "confidence"))
-    rows = report._labels(stores.open_to_read(finished.map), ["winter", "summer", "none"])
+    rows = label_rows(stores.open_to_read(finished.map), ["winter", "summer", "none"])
     for k, name in enumerate(("winter", "summer")):
         n = int((label == k).sum())
         assert rows[k] == {
@@ -72,7 +74,7 @@ def test_the_labels_have_cells_area_and_confidence(finished):
 
 
 def test_without_a_reference_figures_are_by_label(country, finished, copied):
-    page = report.make(copied, None)
+    page = make_page(copied, None)
     assert set(page.pictures) == CUBE
     shown = re.sub(r"\s+", " ", page.html)
     assert "Up to 500 sampled cells of each label as" in shown
@@ -92,7 +94,7 @@ def test_where_the_watched_cells_are_unknown_the_report_says_why_and_an_old_pict
 def test_where_map_and_reference_agree_on_no_watched_cell_there_is_no_imputation(copied):
     season = stores.open_to_write(copied.reference_grid)["season"]
     season[:] = np.where(season[:] == 255, 255, 1 - season[:])
-    assert set(report.make(copied, read_accuracy(copied)).pictures) == ALL - {"imputation"}
+    assert set(make_page(copied, read_accuracy(copied)).pictures) == ALL - {"imputation"}
 
 
 def test_a_picture_that_is_missing_is_drawn_again(copied):
@@ -110,12 +112,10 @@ def test_a_comparison_of_methods_is_part_of_the_report_as_soon_as_there_is_one(c
 
 
 def test_events_of_training_are_told_in_words():
-    told = report._event_in_words(
-        {"phase": "event", "event": "loss not finite", "iteration": 1400, "learning_rate": 0.005}
-    )
+    told = event_in_words({"phase": "event", "event": "loss not finite", "iteration": 1400, "learning_rate": 0.005})
     assert told == "loss not finite (iteration 1,400): learning rate lowered to 0.005"
-    assert report._event_in_words({"event": "pretraining restarted", "epoch": 5}) == "pretraining restarted (epoch 5)"
-    assert report._event_in_words({"event": "centres coincide", "distance": 0.0}) == "centres coincide"
+    assert event_in_words({"event": "pretraining restarted", "epoch": 5}) == "pretraining restarted (epoch 5)"
+    assert event_in_words({"event": "centres coincide", "distance": 0.0}) == "centres coincide"
 
 
 def test_more_clusters_than_seasons_are_shown_by_the_season_of_the_reference(country, copied):
@@ -142,7 +142,7 @@ def with_regions(config, path):
 def test_areas_of_country_and_regions_stand_in_the_page_with_their_intervals(copied, tmp_path):
     config = with_regions(copied, tmp_path / "regions.geojson")
     accuracy = evaluate(config).facts
-    page = report.make(config, accuracy)
+    page = make_page(config, accuracy)
     shown = re.sub(r"\s+", " ", html.unescape(page.html))
     country, west, _, _ = (accuracy["design_based"]["country"], *accuracy["design_based"]["regions"])
     for part in (country, west):
@@ -155,7 +155,7 @@ def test_areas_of_country_and_regions_stand_in_the_page_with_their_intervals(cop
 
 
 def test_the_contents_lead_to_every_section_and_change_is_one_if_there_is_any(copied):
-    page = report.make(copied, read_accuracy(copied), "<h2>Methods</h2>", "<h2>Change</h2>").html
+    page = make_page(copied, read_accuracy(copied), "<h2>Methods</h2>", "<h2>Change</h2>").html
     assert re.findall(r'href="#(\w+)"', page) == re.findall(r'<section id="(\w+)"', page)
     assert "<h2>Change</h2>" in page
     assert 'id="change"' not in text_of(copied)
@@ -171,10 +171,10 @@ def test_the_page_says_that_the_reference_is_no_ground_truth_and_what_it_was_mad
 
 def test_estimates_are_written_with_the_ends_of_their_interval():
     estimate = {"value": 12345.4, "standard_error": 100.0, "low": 12149.4, "high": 12541.4}
-    assert report._interval(estimate) == "12,345 (12,149–12,541)"
-    assert report._interval({**estimate, "low": None, "high": None}) == "12,345"
-    assert report._interval({"value": None, "low": None, "high": None}) == "–"
-    assert report._interval(None) == "–"
+    assert interval(estimate) == "12,345 (12,149–12,541)"
+    assert interval({**estimate, "low": None, "high": None}) == "12,345"
+    assert interval({"value": None, "low": None, "high": None}) == "–"
+    assert interval(None) == "–"
 
 
 def test_gaps_by_latitude_are_those_of_the_cells_of_each_band(finished):

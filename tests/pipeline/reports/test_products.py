@@ -30,7 +30,7 @@ NAMES = {f"sitscube_small_2018_{what}" for what in ("label.tif", "label.tif.aux.
 
 @pytest.fixture
 def copied(finished, tmp_path):
-    """A finished year in an output folder of the test's own."""
+    """Copy a finished year into an output folder of the test's own."""
     shutil.copytree(finished.out, tmp_path / "out")
     return finished.model_copy(update={"out": tmp_path / "out"})
 
@@ -95,7 +95,7 @@ def test_overviews_of_labels_are_labels_and_those_of_confidence_means(tmp_path):
 def test_the_item_is_valid_and_says_where_when_and_what(finished):
     item = pystac.Item.from_file(str(finished.year_folder / "item.json"))
     described = item.to_dict(include_self_link=False)
-    extensions, item.stac_extensions = item.stac_extensions, []  # their schemas lie on the net
+    extensions, item.stac_extensions = item.stac_extensions, []  # their schemas are on the net
     item.validate()
     assert item.id == "sitscube_small_2018"
     assert item.properties["start_datetime"] == "2018-01-01T00:00:00Z"

@@ -1,4 +1,4 @@
-"""What the stores say of the series that were watched while the network trained."""
+"""Snapshots of the training, with what the stores say of their cells."""
 
 from types import SimpleNamespace
 
@@ -7,13 +7,13 @@ import pytest
 
 from pipeline.base.errors import UserError
 from pipeline.cube import layout, stores
-from pipeline.reports.snapshots import SAMPLE, NoSnapshots, Snapshots, read_cells, read_watched
+from pipeline.reports.snapshots import SAMPLE, NoSnapshots, Snapshots, read_cells, read_snapshots
 from tests.support.snapshot_examples import make_snapshots
 
 
 @pytest.fixture
 def cells(finished):
-    """Row and column of 12 mapped cells, spread over the shards, in no order."""
+    """Return row and column of 12 mapped cells of several shards, in no order."""
     row, column = np.nonzero(layout.array(stores.open_to_read(finished.map), "label")[:] != layout.MISSING)
     chosen = np.random.default_rng(0).choice(len(row), 12, replace=False)
     return row[chosen], column[chosen]
@@ -22,38 +22,38 @@ def cells(finished):
 def look_up(finished, folder, snapshots, *, with_reference=True):
     estimator = SimpleNamespace(history_={} if snapshots is None else {"snapshots": snapshots})
     stored = [stores.open_to_read(path) for path in (finished.cube, finished.map, finished.reference_grid)]
-    return read_watched(estimator, folder, stored[0], stored[1], stored[2] if with_reference else None)
+    return read_snapshots(estimator, folder, stored[0], stored[1], stored[2] if with_reference else None)
 
 
 def test_labels_seasons_and_observations_are_those_of_the_watched_cells(finished, cells, tmp_path):
     np.savez(tmp_path / SAMPLE, row=cells[0], column=cells[1])
     snapshots = make_snapshots(n_watched=6, n_curves=4, n_dates=46)
-    watched = look_up(finished, tmp_path, snapshots)
-    assert isinstance(watched, Snapshots)
+    found = look_up(finished, tmp_path, snapshots)
+    assert isinstance(found, Snapshots)
     label, season, fpar = (
         layout.array(stores.open_to_read(path), name)[:]
         for path, name in ((finished.map, "label"), (finished.reference_grid, "season"), (finished.cube, "fpar"))
     )
     for w in range(6):
         at = cells[0][2 * w], cells[1][2 * w]
-        assert watched.labels[w] == label[at]
-        assert watched.seasons[w] == season[at]
+        assert found.labels[w] == label[at]
+        assert found.seasons[w] == season[at]
         if w < 4:
             given = fpar[:, *at]
             np.testing.assert_allclose(
-                watched.series[w, :, 0], np.where(given == 255, np.nan, given / 100), rtol=0, atol=1e-7
+                found.series[w, :, 0], np.where(given == 255, np.nan, given / 100), rtol=0, atol=1e-7
             )
-    assert watched.series.shape == (4, 46, 1)
-    assert watched.snapshots["rows"].tolist() == [0, 1, 2, 3, 4, 5]
-    assert watched.snapshots["curve_rows"].tolist() == [0, 1, 2, 3]
-    assert watched.snapshots["embedding"] is snapshots["embedding"]
+    assert found.series.shape == (4, 46, 1)
+    assert found.snapshots["rows"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert found.snapshots["curve_rows"].tolist() == [0, 1, 2, 3]
+    assert found.snapshots["embedding"] is snapshots["embedding"]
 
 
 def test_without_a_reference_there_are_no_seasons(finished, cells, tmp_path):
     np.savez(tmp_path / SAMPLE, row=cells[0], column=cells[1])
-    watched = look_up(finished, tmp_path, make_snapshots(n_dates=46), with_reference=False)
-    assert isinstance(watched, Snapshots)
-    assert watched.seasons is None
+    found = look_up(finished, tmp_path, make_snapshots(n_dates=46), with_reference=False)
+    assert isinstance(found, Snapshots)
+    assert found.seasons is None
 
 
 def test_a_model_without_snapshots_says_so(finished, cells, tmp_path):
@@ -71,7 +71,7 @@ def test_a_model_without_the_cells_of_its_sample_says_so(finished, tmp_path):
 def test_snapshots_of_another_cube_are_not_shown(finished, cells, tmp_path, what):
     row, column = cells
     if what == "too few cells":
-        row, column = row[:10], column[:10]  # series 10 was watched
+        row, column = row[:10], column[:10]  # series 10 has snapshots
     elif what == "outside the grid":
         row = np.where(np.arange(12) == 11, 1000, row)
     elif what == "not mapped":

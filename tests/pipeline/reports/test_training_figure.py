@@ -24,7 +24,7 @@ HISTORY = {
 
 
 def curves(axes):
-    """Those with a label, and not the lines of events."""
+    """Return the curves with a label, without the lines of events."""
     return {line.get_label(): line.get_data() for line in axes.lines if not line.get_label().startswith("_")}
 
 

@@ -15,7 +15,7 @@ from pipeline.base.locations import to_location
 from pipeline.cli.commands import app
 from pipeline.cube import layout, stores
 from pipeline.stages.change import stage as change_module
-from pipeline.stages.change.section import change_section, section_mark
+from pipeline.stages.change.section import change_section, section_fingerprint
 from pipeline.stages.change.stage import change, change_folder, pairs_of, read_change
 from pipeline.stages.change.transitions import transition_codes
 from tests.support.small_change import SIDE, SIMULATED, make_config, write_clusters, write_reference
@@ -42,7 +42,7 @@ def config(tmp_path, labels):
 
 
 def with_references(config, labels):
-    """References that differ from the maps in some cells, are no crop in some and missing in others."""
+    """Write references that differ from the maps in some cells, are no crop in some and missing in others."""
     rng = np.random.default_rng(7)
     seasons = {}
     for year, label in labels.items():
@@ -224,7 +224,7 @@ def test_a_run_that_ends_at_any_file_leaves_no_finished_change_and_the_next_one_
         return write
 
     expected = change(config, YEARS).facts
-    config = config.model_copy(update={"seed": 1})  # another sample: everything but change.zarr is written anew
+    config = config.model_copy(update={"seed": 1})  # another sample: everything but change.zarr is written again
     for n_written in range(4):
         left = n_written
         for name in names:
@@ -300,7 +300,7 @@ def test_the_section_of_a_report_tells_of_the_latest_earlier_year(config, labels
     maps = layout.attributes(stores.open_to_read(config.clusters))["maps"]
     of_year = {year: config.model_copy(update={"year": year}) for year in labels}
     assert change_section(of_year[2018]) is None
-    assert section_mark(of_year[2018], maps["2018"]) is None
+    assert section_fingerprint(of_year[2018], maps["2018"]) is None
     html = change_section(of_year[2022])
     assert html is not None
     assert "Change from 2021 to 2022" in html
@@ -308,8 +308,8 @@ def test_the_section_of_a_report_tells_of_the_latest_earlier_year(config, labels
     assert change_section(of_year[2022]) == html
     written = read_change(config, (2021, 2022))
     assert written is not None
-    assert section_mark(of_year[2022], maps["2022"]) == written["fingerprint"]
-    assert section_mark(of_year[2022], "another map") != written["fingerprint"]
+    assert section_fingerprint(of_year[2022], maps["2022"]) == written["fingerprint"]
+    assert section_fingerprint(of_year[2022], "another map") != written["fingerprint"]
 
 
 def test_a_change_lies_at_a_url_as_on_a_disk(config, labels):

@@ -18,12 +18,12 @@ from pipeline.runtime.executor import InProcess
 from pipeline.stages.run import run
 from tests.support.small_country import objects, stamps
 
-LEFT, TOP, CELLS = 4_300_000, 2_500_000, 40  # m in EPSG:3035, and 1 km cells along an edge of one of two files beside
+LEFT, TOP, CELLS = 4_300_000, 2_500_000, 40  # m in EPSG:3035, and 1 km cells along an edge of one of two files
 PLACES = {"west": LEFT, "east": LEFT + 1000 * CELLS}
 
 
 def write(folder, place, month, bump=0):
-    """A month of one half: columns alternate between cells that peak in May and in August."""
+    """Write a month of one half: columns alternate between cells that peak in May and in August."""
     year, number = month
     column = np.arange(CELLS)[None, :] + np.zeros((CELLS, 1))
     peak = np.where(column % 2 == 0, 5, 8)
@@ -36,7 +36,7 @@ def write(folder, place, month, bump=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Rasters of 2019 and the first seven months of 2020, and the model of 2019."""
+    """Make rasters of 2019 and the first seven months of 2020, and the model of 2019."""
     folder = tmp_path_factory.mktemp("halves")
     area = box(LEFT + 500, TOP - 1000 * CELLS + 500, LEFT + 2000 * CELLS - 500, TOP - 500, CRS("EPSG:3035"))
     outline = {"type": "Feature", "geometry": mapping(area.to_crs("EPSG:4326").geom)}
@@ -61,7 +61,7 @@ def configured(folder, out, year, **settings):
 
 
 def shards(found):
-    """Places of shards among paths such as label/c/0/1: row and column."""
+    """Return row and column of the shards among paths such as label/c/0/1."""
     return {tuple(int(part) for part in name.split("/")[-2:]) for name in found}
 
 

@@ -1,4 +1,4 @@
-"""Training and judging method after method, seed after seed; what is finished is kept and never done twice."""
+"""Training and evaluating method after method, seed after seed; what is finished is kept and never done twice."""
 
 import json
 import math
@@ -22,50 +22,55 @@ from pipeline.base.progress import Reporter
 from pipeline.comparison.imputation import Hidden, measure
 from pipeline.comparison.methods import Estimator, Method
 from pipeline.config.config import Config
-from pipeline.reports.comparison_table import Row
+from pipeline.reports.comparison_rows import About, Row
 from pipeline.stages.train.progress import TrainingBar
 
 VERSION: Final = 2
-Population = Callable[[], Iterator[np.ndarray]]  # streams series (n, T, C), anew with every call
+Population = Callable[[], Iterator[np.ndarray]]  # yields series (n, T, C), all of them again with every call
 
 
 class Trial(ABC):
-    """What methods are compared on: series to train on, their judge, and hidden observations to fill."""
+    """A set of series that methods are compared on: for training, for evaluation, and hidden observations to fill."""
 
-    about: Row  # what the contest's rows begin with: the year, or the file
-    facts: Row  # further columns that say what the contest is
-    mark: str  # fingerprint of the data and of how they are drawn and hidden
+    about: About  # first columns of the trial's rows: the year, or the file
+    facts: About  # further columns that describe the trial
+    mark: str  # fingerprint of the data, and of how they are drawn and hidden
     config: Config  # that the estimators are made from
     classes: tuple[str, ...]
     channels: tuple[str, ...]
-    population: Population | None = None  # that a target's cluster sizes are summed over, if not what is trained on
+    population: Population | None = None  # for the cluster sizes of a target; None: the series that are trained on
 
     @property
     @abstractmethod
     def series(self) -> np.ndarray:
-        """What is trained on, (n, T, C)."""
+        """Return the series to train on, (n, T, C)."""
 
     @property
     @abstractmethod
     def hidden(self) -> Hidden | None:
-        """Series with hidden observations, or None where filling is not measured."""
+        """Return series with hidden observations, or None where filling is not measured."""
 
     @abstractmethod
     def evaluate(self, estimator: Estimator) -> Confusion:
-        """Labels against classes."""
+        """Count labels against classes."""
 
     @abstractmethod
     def fill(
         self, hidden: Hidden, estimator: Estimator, method: Method, seed: int, reporter: Reporter
     ) -> np.ndarray | None:
-        """The hidden series filled by a method that never saw the hidden cells; None where this seed is not measured.
+        """Fill the hidden series by a method that never saw the hidden cells; None where this seed is not measured.
 
-        `estimator` is the one judged.
+        Args:
+            hidden: the series.
+            estimator: the one that was evaluated.
+            method: that made it.
+            seed: of the estimator.
+            reporter: receives the progress.
         """
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Return the name of the trial in messages."""
         return " ".join(str(value) for value in self.about.values())
 
 
@@ -83,20 +88,20 @@ class RunLog:
                 raise UserError(f"{path} is damaged ({error}): remove it and compare again.") from None
 
     def get(self, mark: str) -> Row | None:
-        """A row that is finished."""
+        """Return a row that is finished; None where it is not."""
         return self._rows.get(mark)
 
-    def keep(self, row: Row) -> None:
+    def add(self, row: Row) -> None:
         """Add a row that is finished."""
         self._rows[row["fingerprint"]] = row
         if self._path is not None:
             write_file(self._path, "".join(json.dumps(one) + "\n" for one in self._rows.values()))
 
 
-def run_contest(
-    contest: Trial, methods: Sequence[Method], seeds: int, ledger: RunLog, reporter: Reporter
+def run_trial(
+    trial: Trial, methods: Sequence[Method], seeds: int, log: RunLog, reporter: Reporter
 ) -> tuple[list[Row], list[Row]]:
-    """Train and judge each method with the seeds 0, 1, ...; fill the hidden observations in each way.
+    """Train and evaluate each method with the seeds 0, 1, ...; fill the hidden observations in each way.
 
     A fit that fails is a row with its "error", and is tried again next time.
 
@@ -106,46 +111,57 @@ def run_contest(
     rows = []
     for method in methods:
         for seed in range(seeds):
-            mark = _mark(contest, method, seed)
-            row = ledger.get(mark)
+            mark = _mark(trial, method, seed)
+            row = log.get(mark)
             if row is None:
-                row = {"fingerprint": mark, **_attempt(contest, method, seed, reporter)}
+                row = _attempt(trial, method, seed, mark, reporter)
                 if row["error"] is None:
-                    ledger.keep(row)
-                reporter.message(_line(contest, method, row))
+                    log.add(row)
+                reporter.message(_line(trial, method, row))
             rows.append(row)
-    return rows, _plain_fillings(contest, ledger)
+    return rows, _plain_fillings(trial, log)
 
 
-def _mark(contest: Trial, method: Method, seed: int) -> str:
-    parameters = method.make(contest.config, seed).get_params()
+def _mark(trial: Trial, method: Method, seed: int) -> str:
+    """Return the fingerprint of a fit."""
+    parameters = method.make(trial.config, seed).get_params()
     parameters = {name: value for name, value in parameters.items() if name not in ("device", "random_state")}
     arithmetic = training_state.FORMAT_VERSION  # raised when the same parameters train to something else
-    return fingerprint_of(VERSION, arithmetic, contest.mark, method.key, parameters, seed)
+    return fingerprint_of(VERSION, arithmetic, trial.mark, method.key, parameters, seed)
 
 
-def _attempt(contest: Trial, method: Method, seed: int, reporter: Reporter) -> Row:
-    row: Row = {**contest.about, "method": method.key, "name": method.name, "seed": seed, "error": None} | contest.facts
-    estimator = method.make(contest.config, seed)
+def _attempt(trial: Trial, method: Method, seed: int, mark: str, reporter: Reporter) -> Row:
+    """Train and evaluate one estimator."""
+    row: Row = {
+        "fingerprint": mark,
+        **trial.about,
+        "method": method.key,
+        "name": method.name,
+        "seed": seed,
+        "error": None,
+        **trial.facts,
+    }
+    estimator = method.make(trial.config, seed)
+    population = trial.population if method.has_target else None
     try:
-        row["seconds"] = fit(
-            estimator, contest.series, method.key, reporter, contest.population if method.has_target else None
-        )
-        confusion = contest.evaluate(estimator)
-        hidden = contest.hidden
-        filled = None if hidden is None else contest.fill(hidden, estimator, method, seed, reporter)
+        row["seconds"] = fit(estimator, trial.series, method.key, reporter, population)
+        confusion = trial.evaluate(estimator)
+        hidden = trial.hidden
+        filled = None if hidden is None else trial.fill(hidden, estimator, method, seed, reporter)
     except (ValueError, TrainingDiverged) as error:
-        return row | {"error": f"{type(error).__name__}: {error}"}
-    imputation = None if hidden is None or filled is None else measure(hidden, filled, contest.channels)
-    return row | {
+        row["error"] = f"{type(error).__name__}: {error}"
+        return row
+    imputation = None if hidden is None or filled is None else measure(hidden, filled, trial.channels)
+    return {
+        **row,
         "accuracy": _known(confusion.matched_accuracy()),
-        "class_accuracy": dict(zip(contest.classes, map(_known, confusion.matched_class_accuracy()), strict=True)),
+        "class_accuracy": dict(zip(trial.classes, map(_known, confusion.matched_class_accuracy()), strict=True)),
         "ari": _known(confusion.adjusted_rand_index()),
         "nmi": _known(confusion.normalised_mutual_information()),
-        "rmse": imputation and imputation["all"]["rmse"],
-        "mae": imputation and imputation["all"]["mae"],
+        "rmse": None if imputation is None else imputation["all"]["rmse"],
+        "mae": None if imputation is None else imputation["all"]["mae"],
         "n_iter": estimator.n_iter_,
-        "trained_on": len(contest.series),
+        "trained_on": len(trial.series),
         "judged": confusion.n,
         "confusion": confusion.as_json(),
         "imputation": imputation,
@@ -155,9 +171,14 @@ def _attempt(contest: Trial, method: Method, seed: int, reporter: Reporter) -> R
 def fit(
     estimator: Estimator, series: np.ndarray, name: str, reporter: Reporter, population: Population | None = None
 ) -> float:
-    """Train, with a bar for what is trained step by step; the seconds that it took.
+    """Train an estimator and return the seconds that it took.
 
-    `population` streams the series over which a target's cluster sizes are summed, as the estimator's fit takes it.
+    Args:
+        estimator: to train; training step by step has a progress bar.
+        series: (n, T, C), NaN = missing.
+        name: of the progress bar.
+        reporter: receives the progress.
+        population: yields the series over which a target's cluster sizes are summed, see the estimator's `fit`.
     """
     parameters = estimator.get_params()
     iterations = parameters.get("n_iter", 0)
@@ -171,26 +192,26 @@ def fit(
     return time.perf_counter() - started
 
 
-def _plain_fillings(contest: Trial, ledger: RunLog) -> list[Row]:
-    """How well the plain fillings fill the same hidden observations."""
+def _plain_fillings(trial: Trial, log: RunLog) -> list[Row]:
+    """Measure the plain fillings on the same hidden observations."""
     rows = []
     for filling, fill in FILLERS.items():
-        mark = fingerprint_of(VERSION, contest.mark, "filling", filling)
-        row = ledger.get(mark)
+        mark = fingerprint_of(VERSION, trial.mark, "filling", filling)
+        row = log.get(mark)
         if row is None:
-            hidden = contest.hidden
+            hidden = trial.hidden
             if hidden is None:
                 return []
             filled = fill(hidden.given, np.nanmean(hidden.given, axis=(0, 1)))
-            measured = measure(hidden, filled, contest.channels)
-            row = {"fingerprint": mark, **contest.about, **contest.facts, "filling": filling, "imputation": measured}
-            ledger.keep(row)
+            measured = measure(hidden, filled, trial.channels)
+            row = {"fingerprint": mark, **trial.about, **trial.facts, "filling": filling, "imputation": measured}
+            log.add(row)
         rows.append(row)
     return rows
 
 
-def _line(contest: Trial, method: Method, row: Row) -> str:
-    start = f"{contest.name} {method.name}, seed {row['seed']}: "
+def _line(trial: Trial, method: Method, row: Row) -> str:
+    start = f"{trial.name} {method.name}, seed {row['seed']}: "
     if row["error"] is not None:
         return start + f"failed, {row['error']}"
     accuracy = "nothing to judge" if row["accuracy"] is None else f"accuracy {100 * row['accuracy']:.2f} %"
@@ -198,5 +219,5 @@ def _line(contest: Trial, method: Method, row: Row) -> str:
 
 
 def _known(value: float) -> float | None:
-    """JSON knows no NaN."""
+    """Return a number, or None where it is NaN: JSON knows no NaN."""
     return None if math.isnan(value) else value
