@@ -20,7 +20,7 @@ from pipeline.stages.infer.stage import infer
 from pipeline.stages.ingest.stage import ingest
 from pipeline.stages.prepare import prepare
 from pipeline.stages.publish import publish
-from pipeline.stages.simulate import simulate
+from pipeline.stages.simulate.stage import simulate
 from pipeline.stages.train.stage import train
 
 Stage = Callable[[Config, Executor, Reporter], StageResult]

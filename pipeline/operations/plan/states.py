@@ -27,7 +27,7 @@ from pipeline.stages.ingest.strips import Strip
 from pipeline.stages.reference import open_reference, reference_mark
 from pipeline.stages.run import planned
 from pipeline.stages.shard_stage import ShardStage
-from pipeline.stages.simulate import files_to_write
+from pipeline.stages.simulate.stage import files_to_write
 from pipeline.stages.sources import open_source
 from pipeline.stages.train.stage import state_folder, train_mark
 from pipeline.stages.train.task import begun_with
