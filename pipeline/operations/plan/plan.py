@@ -8,6 +8,7 @@ from typing import Any, Final
 from pipeline.base.errors import UserError
 from pipeline.base.locations import Location, check_readable
 from pipeline.base.progress import Reporter
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.cube.channels import filled_name, spread_names
 from pipeline.cube.clusters import years_to_write
@@ -200,7 +201,7 @@ def _memory(found: Findings, where: Mapping[str, Any]) -> tuple[dict[str, int], 
             formula = _FORMULAS[stage]
             needed[stage] = stage_bytes(formula, work, where)
             way_out = _without_series(work) if stage == "infer" else ""
-            if problem := task_problem(stage, formula, work, found.grid.chunk, where, way_out):
+            if problem := task_problem(Stage(stage), formula, work, found.grid.chunk, where, way_out):
                 problems.append(problem)
     return needed, problems
 
