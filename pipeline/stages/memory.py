@@ -70,7 +70,7 @@ def check_sample(config: Config, n_series: int, n_times: int, n_channels: int, l
 
 
 def batch_pixels(model: JointClustering) -> int:
-    """Return the number of series that go through the network at once: on a GPU it depends on the free memory."""
+    """Return the number of series that go through the network at once: as a CPU's caches or a GPU's memory allow."""
     device = model.model_.centres.device
     if device.type != "cuda":
         return BLOCK
@@ -224,9 +224,8 @@ def task_problem(
     )
     sizes = [size for size in range(chunk, work.shard, chunk) if stage_bytes(needed, _of(work, size), where) <= limit]
     if sizes:
-        text += (
-            f"set ingest.shard = {sizes[-1]}{'' if stage == Stage.INGEST else ' (the cube is made again)'}, or give "
-        )
+        again = "" if stage == Stage.INGEST else " (the cube is made again)"
+        text += f"set ingest.shard = {sizes[-1]}{again}, or give "
     else:
         text += "no shard of whole chunks would fit: give "
     text += "it more memory." if in_process else "workers more memory (dask worker --memory-limit)"

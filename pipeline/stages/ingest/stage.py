@@ -47,7 +47,7 @@ from pipeline.stages.memory import ingest_bytes, work_of
 from pipeline.stages.shard_stage import ShardStage
 from pipeline.stages.sources import open_source
 
-VERSION: Final = 4  # raise it when the same files would give other numbers
+VERSION: Final = 4  # raise it when the same files would produce other numbers
 _UNDECODABLE: Final = "undecodable"  # attribute: by content digest, files whose pixels could not be read
 _QUALITY_ATTRIBUTES: Final = ("qc_policy", "qc_rules", "quality", "simulated")  # that the result of the stage repeats
 

@@ -17,7 +17,7 @@ from pipeline.sources.simulated.cropmap import Strip, map_geobox, map_strip
 from pipeline.sources.simulated.granules import granule_name, write_granule
 from pipeline.sources.simulated.observation import empty_layers, observe
 
-VERSION: Final = 2  # of the simulation: raise it whenever the same configuration would give other bytes
+VERSION: Final = 2  # of the simulation: raise it whenever the same configuration would produce other bytes
 FINGERPRINT: Final = "SimulationFingerprint"  # name of the fingerprint in every file
 BAND_ROWS: Final = 150
 

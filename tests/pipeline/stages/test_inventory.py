@@ -35,7 +35,7 @@ DAMAGED_ROW = 1130  # of the tile: within the northern shards alone
 
 
 class Listener(Silent):
-    """Keeps what it is told."""
+    """Records the messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -375,7 +375,7 @@ def test_inputs_are_dates_and_contents_in_an_order_of_their_own(tmp_path):
     assert inputs[:1] == inventory.inputs(inventory.scenes[:1])
 
 
-def test_stock_without_unreadable_files_is_the_stock_of_the_folder_without_them(tmp_path):
+def test_the_inventory_without_unreadable_files_is_that_of_the_folder_without_them(tmp_path):
     source = make_rasters(tmp_path, ["2018001", "2018009", "2018017"])
     observations = Observations(source, tmp_path, box(0, 35, 20, 50))
     inventory = take_inventory(Run(Config()), observations, {})
