@@ -29,7 +29,7 @@ from pipeline.grid.sinusoidal import SINUSOIDAL
 from pipeline.runtime.dask.cluster import open_executor
 from pipeline.runtime.settings import Cluster
 from pipeline.sources.viirs.codes import FILL, QUALITY
-from pipeline.stages.simulate import simulate
+from pipeline.stages.simulate.stage import simulate
 from pipeline.stages.sources import open_source
 
 WINTER, SUMMER = (211, 212, 213, 214, 218, 232), (216, 217, 231, 233)

@@ -102,7 +102,7 @@ class YearTrial(Trial):
         return self._draw(self.config.training.sample_pixels, self.config.seed)
 
     def _draw(self, size: int, seed: int) -> Sample:
-        return sample_series(self.config.cube, size, seed, self._executor, self._reporter)
+        return sample_series(Run(self.config, self._executor, self._reporter), size, seed)
 
     @property
     def series(self) -> np.ndarray:

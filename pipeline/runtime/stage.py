@@ -15,6 +15,7 @@ from pipeline.base.errors import ShardsFailed, Superseded
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter
 from pipeline.base.retry import Transient, patiently
+from pipeline.base.stage_names import Stage
 from pipeline.runtime.executor import Executor
 
 Result = TypeVar("Result")
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 class StageResult:
     """The end of a stage: whether it had anything to do, what lies where, and figures for the summary."""
 
-    stage: str
+    stage: Stage
     fresh: bool  # False: all was there already with the same fingerprint, nothing was done
     outputs: tuple[Location, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)  # JSON-able

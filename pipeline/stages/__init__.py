@@ -1,0 +1,1 @@
+"""The stages of a year, one package or module each, and their order."""

@@ -1,4 +1,4 @@
-"""What every part of a stage needs to know of the run that it belongs to."""
+"""The run that a stage belongs to: what every part of the stage needs to know of it."""
 
 from dataclasses import dataclass, field
 from typing import Self
@@ -10,7 +10,7 @@ from pipeline.runtime.executor import Executor, InProcess
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its configuration, where its tasks are done, and where its progress goes."""
+    """A run: its configuration, the executor of its tasks, and the reporter of its progress."""
 
     config: Config
     executor: Executor = field(default_factory=InProcess)
@@ -18,5 +18,5 @@ class Run:
 
     @classmethod
     def of(cls, config: Config, executor: Executor | None, reporter: Reporter | None) -> Self:
-        """Return the run of a stage; without an executor in this process, without a reporter in silence."""
+        """Return the run; without an executor tasks run in this process, without a reporter nothing is reported."""
         return cls(config, executor or InProcess(), reporter or Silent())

@@ -1,7 +1,7 @@
-"""Evaluate: the map against the reference crop map, with k-means on mean-filled series beside it."""
+"""Evaluate: compare the map with the reference crop map, and k-means on mean-filled series with it, too."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from pipeline.accuracy.tally import Cells, CountShape, Tally
 from pipeline.base.accounting import count_pixels
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_text, write_text
-from pipeline.base.fingerprint import fingerprint_of
+from pipeline.base.fingerprint import Fingerprint, fingerprint_of
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter
 from pipeline.base.stage_names import Stage
@@ -26,7 +26,7 @@ from pipeline.cube import layout, stores
 from pipeline.cube.channels import read_channels
 from pipeline.cube.map_layers import LABEL, require_labels
 from pipeline.cube.series import mapped_numbers, to_series
-from pipeline.grid.grid import Shard, cell_area_km2, is_equal_area
+from pipeline.grid.grid import Grid, Shard, cell_area_km2, is_equal_area
 from pipeline.grid.polygons import Region, region_of_cells
 from pipeline.runtime import per_process
 from pipeline.runtime.executor import Executor
@@ -37,8 +37,8 @@ from pipeline.stages.train.sample import sample_series
 
 STAGE: Final = Stage.EVALUATE
 VERSION: Final = 3
-_HELD: Final = "regions"
-_BATCH: Final = 1 << 16  # cells that are compared at once: as floating-point series they take much more memory
+_REGIONS: Final = "regions"  # key of the regions in every process
+_BATCH: Final = 1 << 16  # cells that are compared at once: their floating-point series take much memory
 REFERENCE_NOTE: Final = (
     "The reference crop map is itself a product of remote sensing and no ground truth: "
     "the figures say how far two maps agree."
@@ -46,7 +46,7 @@ REFERENCE_NOTE: Final = (
 
 
 def accuracy_path(config: Config) -> Location:
-    """Where the figures are written."""
+    """Return the path of the accuracy report."""
     return config.report / "accuracy.json"
 
 
@@ -54,9 +54,9 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
     """Compare the map with the reference crop map over the mapped cells whose most frequent crop has a certain season.
 
     Writes `report/accuracy.json`, and the same numbers as `report/accuracy.csv`. Labels are compared as they are,
-    0 winter and 1 summer; the accuracy under the best matching of labels to seasons, which the paper reports, and that
-    of k-means on mean-filled series stand beside it. Areas are estimated from stratified random samples of the mapped
-    cells, for the country and for every configured region.
+    0 winter and 1 summer. The report also has the accuracy under the best matching of labels to seasons, which the
+    paper states, and that of k-means on mean-filled series. Areas are estimated from stratified random samples of the
+    mapped cells, for the country and for every configured region.
 
     Raises:
         UserError: there is no finished map or no reference, they have no cell in common, or the regions cannot be
@@ -68,70 +68,63 @@ def evaluate(config: Config, executor: Executor | None = None, reporter: Reporte
     require_labels(group)
     regions = configured_regions(config)
     reference = reduced_reference(run)
-    map_mark = stores.stage_fingerprint(group, Stage.INFER)
-    mark = evaluate_mark(config, map_mark, stores.stage_fingerprint_at(reference, Stage.REFERENCE))
+    of_map = stores.stage_fingerprint(group, Stage.INFER)
+    fingerprint = evaluate_fingerprint(config, of_map, stores.stage_fingerprint_at(reference, Stage.REFERENCE))
     outputs = accuracy_path(config), config.report / "accuracy.csv"
     written = read_accuracy(config)
-    if written is not None and written["fingerprint"] == mark and _is_text(outputs[1], to_csv(written)):
+    if written is not None and written["fingerprint"] == fingerprint and _is_text(outputs[1], to_csv(written)):
         return StageResult(STAGE, False, outputs, written)
-    legend = _legend(reference)
+    legend, grid = _legend(reference), layout.read_grid(group)
     names = ReportNames(_label_names(group), legend, tuple(region.name for region in regions))
-    frame, grid = _frame(config, group, legend, len(regions)), layout.read_grid(group)
-    kmeans = _kmeans(run, frame.n_labels)
-    tally = Tally.empty(frame)
-    work = partial(_compare_shard, cube=config.cube, target=config.map, reference=reference, kmeans=kmeans, frame=frame)
-    with run.executor.on_every_worker(_HELD, partial(_given, regions)):
-        for part in run_shards(run.executor, work, grid.shards, STAGE, run.reporter):
-            tally = tally + part
+    shape = _count_shape(config, names)
+    tally = _compare(run, reference, regions, shape, grid)
     if tally.joint.n == 0:
         raise UserError(
             f"{config.map} and {reference} have no cell in common that is mapped and of a certain season: "
             "is the reference map of another region?"
         )
     design = CellArea(cell_area_km2(grid.geobox), is_equal_area(grid.geobox))
-    figures = summarise(tally, frame, names, design) | {
+    figures = summarise(tally, shape, names, design) | {
         "version": VERSION,
-        "fingerprint": mark,
-        "map": map_mark,
+        "fingerprint": fingerprint,
+        "map": of_map,
         "regions": None if config.regions_path is None else config.regions_path.name,
         "regions_digest": regions_digest(config),
         **_about(reference, layout.attributes(group)),
     }
     try:
         write_text(outputs[1], to_csv(figures))
-        write_text(
-            outputs[0], json.dumps(figures, indent=1, sort_keys=True, allow_nan=False) + "\n"
-        )  # the last: commits
+        # last, for this file says that the stage is done
+        write_text(outputs[0], json.dumps(figures, indent=1, sort_keys=True, allow_nan=False) + "\n")
     except OSError as error:
         raise UserError(f"cannot write into {config.report}: {error.strerror or error}.") from None
     return StageResult(STAGE, True, outputs, figures)
 
 
 def _is_text(path: Location, text: str) -> bool:
-    """Whether a file holds this text: a kill may leave the table of figures that were never committed."""
+    """Return whether a file has this text: a kill may leave a table whose report was not written."""
     try:
         return read_text(path) == text
     except (FileNotFoundError, ValueError):
         return False
 
 
-def _given(regions: list[Region], device: str) -> list[Region]:
-    """The regions, as what every process holds: they are sent once, not with every task."""
-    return regions
-
-
-def evaluate_mark(config: Config, map_mark: str | None, reference_mark: str | None) -> str:
-    """Fingerprint of the figures: of the map, the reduced reference, the regions, and what is sampled.
+def evaluate_fingerprint(config: Config, of_map: Fingerprint | None, of_reference: Fingerprint | None) -> Fingerprint:
+    """Return the fingerprint of the report: of the map, the reduced reference, the regions, and what is sampled.
 
     Raises:
         UserError: the file of the regions cannot be read.
     """
     sampled = config.seed, config.training.sample_pixels, config.evaluation.model_dump(exclude={"regions"})
-    return fingerprint_of(STAGE, VERSION, (map_mark, reference_mark), regions_digest(config), sampled)
+    return fingerprint_of(STAGE, VERSION, (of_map, of_reference), regions_digest(config), sampled)
 
 
 def read_accuracy(config: Config) -> dict[str, Any] | None:
-    """The figures of the map as it is now, or None: those of an earlier map or version do not count."""
+    """Read the accuracy report of the map as it is; None where there is none of this map and version.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     path = accuracy_path(config)
     try:
         figures: dict[str, Any] = json.loads(read_text(path))
@@ -143,8 +136,8 @@ def read_accuracy(config: Config) -> dict[str, Any] | None:
     return figures if current.items() <= figures.items() else None
 
 
-def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
-    """The accuracy in two lines, for terminals and logs; none where nothing was compared."""
+def accuracy_lines(accuracy: Mapping[str, Any] | None) -> list[str]:
+    """Return the accuracy in two lines, for terminals and logs; no lines where nothing was compared."""
     if accuracy is None:
         return []
     where = f"{accuracy['cells']:,} cells against {accuracy['reference']}"
@@ -159,13 +152,14 @@ def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _frame(config: Config, group: zarr.Group, legend: Sequence[dict[str, Any]], n_regions: int) -> CountShape:
+def _count_shape(config: Config, names: ReportNames) -> CountShape:
+    """Return what is counted: labels, classes, regions and samples."""
     sizes = config.evaluation
     return CountShape(
-        n_labels=len(_label_names(group)),
-        codes=tuple(about["code"] for about in legend),
+        n_labels=len(names.labels),
+        codes=tuple(about["code"] for about in names.legend),
         n_dates=layout.array(stores.open_to_read(config.cube), "time").shape[0],
-        n_regions=n_regions,
+        n_regions=len(names.regions),
         sample_size=sizes.sample_size,
         region_sample_size=sizes.region_sample_size,
         seed=config.seed,
@@ -177,7 +171,11 @@ def _label_names(group: zarr.Group) -> tuple[str, ...]:
 
 
 def _legend(reference: Location) -> list[dict[str, Any]]:
-    """The classes of a reduced reference: code, name, season (winter, summer or None) and crop, by ascending code."""
+    """Return the classes of a reduced reference by ascending code: code, name, season ("winter", "summer", None), crop.
+
+    Raises:
+        UserError: an earlier version has reduced it and does not name its classes.
+    """
     found = layout.attributes(stores.open_to_read(reference)).get("classes")
     if not found:
         raise UserError(
@@ -187,7 +185,8 @@ def _legend(reference: Location) -> list[dict[str, Any]]:
     return list(found)
 
 
-def _about(reference: Location, attributes: dict[str, Any]) -> dict[str, Any]:
+def _about(reference: Location, of_map: Mapping[str, object]) -> dict[str, object]:
+    """Return what the report says of its inputs, from the attributes of the reference and of the map."""
     source = layout.attributes(stores.open_to_read(reference))
     return {
         "reference": source["source"],
@@ -195,16 +194,17 @@ def _about(reference: Location, attributes: dict[str, Any]) -> dict[str, Any]:
         "reference_digest": source.get("reference_digest"),
         "reference_product": source.get("product"),
         "reference_year": source.get("reference_year"),
-        "simulated": attributes["simulated"],
+        "simulated": of_map["simulated"],
         "note": REFERENCE_NOTE,
     }
 
 
 def reduced_reference(run: Run) -> Location:
-    """The reduced reference: made from the configured map, or what `prepare` has left.
+    """Return the reduced reference: made from the configured map, or the one that `prepare` has made.
 
     Raises:
         UserError: there is neither, or the map cannot be used.
+        ShardsFailed: some shards could not be done.
     """
     config, source = run.config, run.config.reference_path
     if config.reference.path is not None or (source is not None and source.exists()):
@@ -216,16 +216,32 @@ def reduced_reference(run: Run) -> Location:
     return config.reference_grid
 
 
+def _compare(run: Run, reference: Location, regions: list[Region], shape: CountShape, grid: Grid) -> Tally:
+    """Count labels against classes over all shards."""
+    config, kmeans, tally = run.config, _kmeans(run, shape.n_labels), Tally.empty(shape)
+    work = partial(_compare_shard, cube=config.cube, target=config.map, reference=reference, kmeans=kmeans, shape=shape)
+    with run.executor.on_every_worker(_REGIONS, partial(_same, regions)):
+        for part in run_shards(run.executor, work, grid.shards, STAGE, run.reporter):
+            tally = tally + part
+    return tally
+
+
 def _kmeans(run: Run, n_clusters: int) -> FilledKMeans:
-    """K-means on the mean-filled series that the network was trained on."""
-    config, size = run.config, run.config.training.sample_pixels
-    sample = sample_series(config.cube, size, config.seed, run.executor, run.reporter)
+    """Fit k-means to the mean-filled series that the network was trained on."""
+    config = run.config
+    sample = sample_series(run, config.training.sample_pixels, config.seed)
     return FilledKMeans(n_clusters, random_state=config.seed).fit(sample.series)
 
 
+def _same(regions: list[Region], device: str) -> list[Region]:
+    """Return the regions; in this way they are sent once to every process and not with every task."""
+    return regions
+
+
 def _compare_shard(
-    shard: Shard, *, cube: Location, target: Location, reference: Location, kmeans: FilledKMeans, frame: CountShape
+    shard: Shard, *, cube: Location, target: Location, reference: Location, kmeans: FilledKMeans, shape: CountShape
 ) -> Tally:
+    """Count labels against classes in one shard."""
     source = stores.open_to_read(cube)
     grid = layout.read_grid(source)
     window = grid.window(shard)
@@ -239,7 +255,7 @@ def _compare_shard(
     numbers, mask = mapped_numbers(source, window, channels)
     mapped = mask & (read[LABEL] != layout.MISSING)
     rows, columns = np.nonzero(mapped)
-    region = region_of_cells(grid.shard_geobox(shard), per_process.get(_HELD))
+    region = region_of_cells(grid.shard_geobox(shard), per_process.get(_REGIONS))
     cells = Cells(
         **{name: values[mapped] for name, values in read.items()},
         region=region[mapped],
@@ -252,4 +268,4 @@ def _compare_shard(
         batch = {name: stored[:, chosen[start : start + _BATCH]] for name, stored in numbers.items()}
         nearest[start : start + _BATCH] = kmeans.predict(to_series(batch, channels))
     count_pixels(len(rows))
-    return Tally.of(cells, nearest, frame)
+    return Tally.of(cells, nearest, shape)

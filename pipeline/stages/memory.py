@@ -1,4 +1,4 @@
-"""What training and the tasks of the other stages will need in memory, projected before anything is read."""
+"""Project the memory that training and the tasks of the other stages need, before anything is read."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,6 +12,7 @@ from model import JointClustering
 from model.estimators.base import BLOCK
 from pipeline.base.channel import Channel
 from pipeline.base.errors import UserError
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.grid.grid import Grid, Shard
 from pipeline.runtime.machine import memory_limit
@@ -33,7 +34,7 @@ _MOST_ON_GPU: Final = 1 << 18  # series; more at once are no faster
 
 
 def training_bytes(n_series: int, n_times: int, n_channels: int, batch_size: int) -> int:
-    """Memory that training on n_series needs: _FIXED + _PER_STEP B T + n (_PER_VALUE T C + _PER_SERIES)."""
+    """Return the bytes that training on n series needs: _FIXED + _PER_STEP B T + n (_PER_VALUE T C + _PER_SERIES)."""
     return _FIXED + _PER_STEP * batch_size * n_times + n_series * (_PER_VALUE * n_times * n_channels + _PER_SERIES)
 
 
@@ -42,10 +43,10 @@ def check_sample(config: Config, n_series: int, n_times: int, n_channels: int, l
 
     Args:
         config: of the run.
-        n_series: that are going to be drawn.
-        n_times: of each.
-        n_channels: of each.
-        limit: bytes; None: what this machine or its container grants.
+        n_series: number of series of the sample.
+        n_times: of each series.
+        n_channels: of each series.
+        limit: bytes; None: the memory of this machine or its container.
 
     Raises:
         UserError: it does not fit; the message says which sample would.
@@ -69,7 +70,7 @@ def check_sample(config: Config, n_series: int, n_times: int, n_channels: int, l
 
 
 def batch_pixels(model: JointClustering) -> int:
-    """Series that go through the network at once: on a CPU what suits its caches, on a GPU what suits its memory."""
+    """Return the number of series that go through the network at once: as a CPU's caches or a GPU's memory allow."""
     device = model.model_.centres.device
     if device.type != "cuda":
         return BLOCK
@@ -78,7 +79,7 @@ def batch_pixels(model: JointClustering) -> int:
 
 
 def series_bytes(model: JointClustering) -> int:
-    """Memory that a series takes while it goes through the network: its values and estimates, the GRU's gates."""
+    """Return the bytes of a series in the network: its values and estimates, and the GRU's gates."""
     values = model.n_times_ * model.n_channels_
     gates = 2 * (model.n_channels_ + 4 * getattr(model, "hidden_size", 0))
     return _PER_INFERRED_VALUE * values + 4 * gates
@@ -98,16 +99,16 @@ class Work:
     series_outputs: int = 2  # of filled and spread
 
     def reading(self, strip_width: int, pixels_per_cell: float) -> "Work":
-        """The same with what ingest reads."""
+        """Return the same work with the strips and pixels that ingest reads."""
         return replace(self, strip_width=strip_width, pixels_per_cell=pixels_per_cell)
 
     def without_series(self) -> "Work":
-        """The same with neither filled nor spread."""
+        """Return the same work with neither filled nor spread."""
         return replace(self, series_outputs=0)
 
 
 def ingest_bytes(work: Work) -> int:
-    """Memory of a task of ingest: the averages of all shards of a strip, their footprints, and one scene's pixels.
+    """Return the bytes of a task of ingest: averages and footprints of all shards of a strip, pixels of one scene.
 
     _WORKER + W A (T V + 18 C + 30) + W P 24 + P 50, with W shards of A cells a strip, P pixels a shard (at least one a
     cell), T dates, and V bytes of C channels a date.
@@ -119,18 +120,18 @@ def ingest_bytes(work: Work) -> int:
 
 
 def prepare_bytes(work: Work) -> int:
-    """Memory of a task of prepare: a channel, what of it is observed and what any is, and its counts.
+    """Return the bytes of a task of prepare: a channel, where it and where any channel is observed, and its counts.
 
-    _WORKER + 40 MB + A (T (b + 2) + 90 + 2 V); with several channels T (2 b + 3), for two of them are held at once. A
-    cells a shard, T dates, b bytes of the widest of the channels, V of all.
+    _WORKER + 40 MB + A (T (b + 2) + 90 + 2 V); with several channels T (2 b + 3), as two of them are in memory at once.
+    A cells a shard, T dates, b bytes of the widest of the channels, V of all.
     """
     widest = max(work.item_sizes)
-    held = widest + 2 if len(work.item_sizes) == 1 else 2 * widest + 3
-    return _WORKER + 40_000_000 + work.cells * (work.n_dates * held + 90 + 2 * sum(work.item_sizes))
+    a_date = widest + 2 if len(work.item_sizes) == 1 else 2 * widest + 3
+    return _WORKER + 40_000_000 + work.cells * (work.n_dates * a_date + 90 + 2 * sum(work.item_sizes))
 
 
 def infer_bytes(work: Work) -> int:
-    """Memory of a task of infer: all series of the shard with their results, or results with an array being written.
+    """Return the bytes of a task of infer: all series of a shard with their results, or results and one whole array.
 
     _WORKER + 50 MB + 25 MB C + max(M T V (1 + k), M T V k + 2.4 A T b) + 4 A + 20 M, where M of A cells are mapped, k
     of the outputs filled and spread are written, T dates, V bytes of C channels a date and b of the widest.
@@ -138,13 +139,13 @@ def infer_bytes(work: Work) -> int:
     mapped = work.cells * work.mapped_share
     numbers, outputs = mapped * work.n_dates * sum(work.item_sizes), work.series_outputs
     writing = 2.4 * work.cells * work.n_dates * max(work.item_sizes) if outputs else 0.0
-    held = max(numbers * (1 + outputs), numbers * outputs + writing)
+    series = max(numbers * (1 + outputs), numbers * outputs + writing)
     fixed = _WORKER + 50_000_000 + 25_000_000 * len(work.item_sizes)
-    return round(fixed + held + 4 * work.cells + 20 * mapped)
+    return round(fixed + series + 4 * work.cells + 20 * mapped)
 
 
 def task_limit(where: Mapping[str, Any]) -> int:
-    """Memory that a task may take: of the smallest worker, shared by its threads; in process, of this machine.
+    """Return the bytes that a task may take: those of the smallest worker, in process those of this machine.
 
     Args:
         where: an executor's description.
@@ -155,7 +156,13 @@ def task_limit(where: Mapping[str, Any]) -> int:
 
 
 def training_limit(where: Mapping[str, Any]) -> int | None:
-    """Memory that training may take: of the smallest worker where there are GPU workers, None of this machine."""
+    """Return the bytes that training may take: those of the smallest worker if there are GPU workers.
+
+    Without GPU workers None: training runs in this process, see `check_sample`.
+
+    Args:
+        where: an executor's description.
+    """
     return where.get("memory_limit") if where.get("gpu_workers") else None
 
 
@@ -164,28 +171,34 @@ def _threads_of_worker(where: Mapping[str, Any]) -> int:
 
 
 def worker_bytes(task: int, where: Mapping[str, Any], tasks_a_thread: int = 1) -> int:
-    """Memory that a worker needs whose threads do a task each, or several that overlap (see `turns`)."""
+    """Return the bytes of a worker whose threads do a task each, or several that overlap, see `stages_in_turn`.
+
+    Args:
+        task: bytes of one task.
+        where: an executor's description.
+        tasks_a_thread: that overlap.
+    """
     return task + (_threads_of_worker(where) * tasks_a_thread - 1) * max(0, task - _WORKER)
 
 
 def stage_bytes(needed: Callable[[Work], int], work: Work, where: Mapping[str, Any]) -> int:
-    """Memory that a worker needs for a stage; where one has a GPU, three shards of `infer` overlap there."""
+    """Return the bytes that a worker needs for a stage; on GPU workers three shards of `infer` overlap in a thread."""
     overlap = needed is infer_bytes and where.get("gpu_workers", 0) > 0
     return worker_bytes(needed(work), where, _OVERLAPPING if overlap else 1)
 
 
 def check_tasks(
-    stage: str, needed: Callable[[Work], int], work: Work, chunk: int, where: Mapping[str, Any], way_out: str = ""
+    stage: Stage, needed: Callable[[Work], int], work: Work, chunk: int, where: Mapping[str, Any], way_out: str = ""
 ) -> None:
     """Refuse a stage whose tasks would not fit into the memory of a worker.
 
     Args:
-        stage: its name.
+        stage: name.
         needed: `ingest_bytes`, `prepare_bytes` or `infer_bytes`.
         work: the largest of its tasks.
         chunk: cells, of which a shard is a multiple.
         where: the executor's description.
-        way_out: what else would help.
+        way_out: what else would help, as the end of the message.
 
     Raises:
         UserError: they do not fit; the message says which shard would.
@@ -195,9 +208,9 @@ def check_tasks(
 
 
 def task_problem(
-    stage: str, needed: Callable[[Work], int], work: Work, chunk: int, where: Mapping[str, Any], way_out: str = ""
+    stage: Stage, needed: Callable[[Work], int], work: Work, chunk: int, where: Mapping[str, Any], way_out: str = ""
 ) -> str | None:
-    """What `check_tasks` would say, or None."""
+    """Return the message of `check_tasks`, or None where the tasks fit; the arguments are the same."""
     limit = task_limit(where)
     task = stage_bytes(needed, work, where)
     if task <= limit:
@@ -211,7 +224,8 @@ def task_problem(
     )
     sizes = [size for size in range(chunk, work.shard, chunk) if stage_bytes(needed, _of(work, size), where) <= limit]
     if sizes:
-        text += f"set ingest.shard = {sizes[-1]}{'' if stage == 'ingest' else ' (the cube is made again)'}, or give "
+        again = "" if stage == Stage.INGEST else " (the cube is made again)"
+        text += f"set ingest.shard = {sizes[-1]}{again}, or give "
     else:
         text += "no shard of whole chunks would fit: give "
     text += "it more memory." if in_process else "workers more memory (dask worker --memory-limit)"
@@ -221,7 +235,7 @@ def task_problem(
 
 
 def _of(work: Work, shard: int) -> Work:
-    """The same with another shard: of a strip, as many more as it is smaller."""
+    """Return the same work with another shard: a strip has as many more shards as they are smaller."""
     width = max(1, round(work.strip_width * work.shard / shard))
     return replace(work, shard=shard, cells=min(work.cells, shard**2), strip_width=width)
 
@@ -229,14 +243,14 @@ def _of(work: Work, shard: int) -> Work:
 def work_of(
     grid: Grid, channels: Sequence[Channel], n_dates: int, cells: Mapping[Shard, int], outputs: Collection[str] = ()
 ) -> Work:
-    """The largest task on a grid.
+    """Return the largest task on a grid.
 
     Args:
         grid: cells and shards.
         channels: of the cube.
         n_dates: of the cube.
-        cells: mapped ones of every shard.
-        outputs: as inference.outputs has them.
+        cells: number of mapped cells of every shard.
+        outputs: names, see inference.outputs.
     """
     largest = min(grid.shard, grid.shape[0]) * min(grid.shard, grid.shape[1])
     return Work(

@@ -1,4 +1,4 @@
-"""Prepare: how each cell was observed through the year, its mean, and which cells are mapped and trained on."""
+"""Prepare: count and average the observations of every cell, and choose the cells to map and to train on."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -32,12 +32,12 @@ from pipeline.stages.shard_stage import ShardStage
 
 STAGE: Final = Stage.PREPARE
 VERSION: Final = 3
-CROP_BIOME_LEAST: Final = 50  # percent of a cell's observations, where the biome decides what is cropland
-NO_DAY: Final = 65535  # of layers that hold days, where there is no observation
+CROP_BIOME_LEAST: Final = 50  # percent of a cell's observations, if the biome decides what is cropland
+NO_DAY: Final = 65535  # in layers of days: there is no observation
 
 
 def layers(channels: tuple[Channel, ...]) -> list[layout.Layer]:
-    """The arrays that prepare adds to the cube."""
+    """Return the arrays that prepare adds to the cube."""
     days = {"units": "1", "comment": "day of the year, from 1, of the first day of the composite"}
     yes_no = {"flag_values": [0, 1]}
     means = [
@@ -91,8 +91,8 @@ def prepare(config: Config, executor: Executor | None = None, reporter: Reporter
     """Count observations, average them, find the gaps, and choose the cells that are mapped and trained on.
 
     Adds observed (time, y, x) and n_observed, mean_<channel>, longest_gap, first_observed, last_observed, mask and
-    train_mask (y, x) to `cube.zarr`; where the reference map says what is cropland, also writes `reference.zarr`. Only
-    crop against no crop is taken from it, never which crop.
+    train_mask (y, x) to `cube.zarr`. Where the reference map decides what is cropland, `reference.zarr` is written,
+    too; only crop against no crop is used of it, never which crop.
 
     Raises:
         UserError: there is no finished cube, the reference map cannot be used, or no cell is left to map.
@@ -126,8 +126,8 @@ def prepare_stage(config: Config, cube: zarr.Group, cropland: str, of_reference:
     Args:
         config: of the run.
         cube: that ingest has finished.
-        cropland: what decides which cells are mapped, of `choose_cropland`.
-        of_reference: fingerprint of the reduced reference map where it decides.
+        cropland: what decides which cells are mapped, see `choose_cropland`.
+        of_reference: fingerprint of the reduced reference map; None where it does not decide.
     """
     grid, channels = layout.read_grid(cube), read_channels(cube)
     rules = _rules(config, cropland, of_reference)
@@ -162,10 +162,10 @@ def _rules(config: Config, cropland: str, of_reference: Fingerprint | None) -> t
 
 
 def choose_cropland(config: Config, cube: zarr.Group) -> str:
-    """What decides which cells are mapped: "reference", "biome" or "all"; "auto" takes what there is.
+    """Return what decides which cells are mapped: "reference", "biome" or "all"; "auto" takes the first that there is.
 
     Raises:
-        UserError: biomes are asked for, and the source of the cube tells of none.
+        UserError: biomes are to decide, and the source of the cube has none.
     """
     has_biomes = layout.attributes(cube)["has_biomes"]
     if config.preparation.cropland == "biome" and not has_biomes:
@@ -175,7 +175,7 @@ def choose_cropland(config: Config, cube: zarr.Group) -> str:
         )
     if config.preparation.cropland != "auto":
         return config.preparation.cropland
-    given = config.reference.path is not None  # one that is named but not there is an error, found when it is read
+    given = config.reference.path is not None  # if the named map does not exist, reading it raises the error
     there = config.reference_path is not None and config.reference_path.exists()
     if given or there:
         return "reference"
@@ -183,12 +183,12 @@ def choose_cropland(config: Config, cube: zarr.Group) -> str:
 
 
 def longest_gaps(observed: np.ndarray) -> np.ndarray:
-    """Most dates in a row without an observation: whole numbers (y, x), of a boolean array (time, y, x)."""
-    run = np.zeros(observed.shape[1:], np.int64)
-    longest = np.zeros_like(run)
+    """Count the most dates in a row without an observation: whole numbers (y, x) of a boolean array (time, y, x)."""
+    gap = np.zeros(observed.shape[1:], np.int64)
+    longest = np.zeros_like(gap)
     for one in observed:
-        run = np.where(one, 0, run + 1)
-        np.maximum(longest, run, out=longest)
+        gap = np.where(one, 0, gap + 1)
+        np.maximum(longest, gap, out=longest)
     return longest
 
 
@@ -198,32 +198,21 @@ def prepare_shard(shard: Shard, *, config: Config, cropland: str, writer: ShardW
     Args:
         shard: which one.
         config: of the run.
-        cropland: what decides which cells are mapped, of `choose_cropland`.
+        cropland: what decides which cells are mapped, see `choose_cropland`.
         writer: of the cube.
-        method: of `prepare_stage`.
+        method: fingerprint of all but the observations, see `prepare_stage`.
     """
     group = stores.open_to_read(config.cube)
     made_from = shard_fingerprints(group, method, [shard])[shard]
     grid = layout.read_grid(group)
     window = grid.window(shard)
-    out, observed = {}, None
-    for channel in read_channels(group):
-        stored = stores.read_window(group, channel.name, window)
-        valid = stored != channel.missing
-        observed = valid if observed is None else observed | valid
-        count = valid.sum(axis=0)
-        total = np.where(valid, stored, 0).sum(axis=0, dtype=np.int64)
-        mean = np.full(count.shape, channel.missing, channel.dtype)
-        mean[count > 0] = np.rint(total[count > 0] / count[count > 0])
-        out[f"mean_{channel.name}"] = mean
-    if observed is None:
-        raise ValueError(f"{config.cube} has no channels")
+    observed, means = _read_observations(group, window)
     days = (layout.read_dates(group) - np.datetime64(f"{config.year}-01-01")).astype(int) + 1
     n = observed.sum(axis=0)
     first, last = days[observed.argmax(axis=0)], days[len(days) - 1 - observed[::-1].argmax(axis=0)]
     mapped = _mapped(shard, config, cropland, group) & (n >= config.preparation.min_observations)
     trained = mapped & (n >= config.preparation.min_train_observations)
-    out |= {
+    out = means | {
         "observed": observed.astype(np.uint8),
         "n_observed": n.astype(np.uint8),
         "longest_gap": longest_gaps(observed).astype(np.uint8),
@@ -237,8 +226,33 @@ def prepare_shard(shard: Shard, *, config: Config, cropland: str, writer: ShardW
     count_pixels(n.size)
 
 
+def _read_observations(group: zarr.Group, window: tuple[slice, slice]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Read all channels of a window, one after the other.
+
+    Returns:
+        Whether any channel was observed, boolean (time, y, x), and the layers of the channels' means (y, x) by name.
+
+    Raises:
+        ValueError: the cube has no channels.
+    """
+    means: dict[str, np.ndarray] = {}
+    observed: np.ndarray | None = None
+    for channel in read_channels(group):
+        stored = stores.read_window(group, channel.name, window)
+        valid = stored != channel.missing
+        observed = valid if observed is None else observed | valid
+        count = valid.sum(axis=0)
+        total = np.where(valid, stored, 0).sum(axis=0, dtype=np.int64)
+        mean = np.full(count.shape, channel.missing, channel.dtype)
+        mean[count > 0] = np.rint(total[count > 0] / count[count > 0])
+        means[f"mean_{channel.name}"] = mean
+    if observed is None:
+        raise ValueError(f"{location_of(group)} has no channels")
+    return observed, means
+
+
 def _mapped(shard: Shard, config: Config, cropland: str, group: zarr.Group) -> np.ndarray:
-    """Cells of the region that are land enough, and cropland."""
+    """Return the cells of a shard that are in the region, have enough land, and are cropland."""
     grid = layout.read_grid(group)
     window = grid.window(shard)
     mapped = inside(grid.shard_geobox(shard), read_outline(config.region.outline))
@@ -254,6 +268,6 @@ def _mapped(shard: Shard, config: Config, cropland: str, group: zarr.Group) -> n
 
 
 def _is_crop(path: Location, window: tuple[slice, slice]) -> np.ndarray:
-    """Where the reduced reference map has a crop."""
+    """Return the cells of a window in which the reduced reference map has a crop."""
     group = stores.require(path, Stage.REFERENCE, "prepare")
     return legend.crops(stores.read_window(group, "code", window), legend.of_attributes(layout.attributes(group)))

@@ -1,4 +1,4 @@
-"""The reference crop map on the grid: `reference.zarr`, with the winning code, its share, and its season."""
+"""Reference: the reference crop map on the grid, `reference.zarr`: the most frequent code, its share, its season."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from pipeline.base.accounting import count_pixels
 from pipeline.base.errors import UserError
 from pipeline.base.files import partial_path
 from pipeline.base.fingerprint import Fingerprint, fingerprint_of
-from pipeline.base.progress import Reporter, Silent
+from pipeline.base.progress import Reporter
 from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
@@ -24,12 +24,10 @@ from pipeline.references import product_of
 from pipeline.references.class_map import ClassMap
 from pipeline.references.legend import NO_DATA, SEASONS, UNUSED, MapClass, as_attribute, read_table, seasons
 from pipeline.references.majority import NO_SHARE, majority
-from pipeline.runtime.executor import InProcess
 from pipeline.runtime.stage import StageResult, run_shards
 from pipeline.stages.context import Run
 from pipeline.stages.shard_stage import ShardStage
 
-__all__ = ("UNUSED", "Reference", "open_reference", "reduce_reference", "reference_mark", "reference_to_geotiff")
 STAGE: Final = Stage.REFERENCE
 VERSION: Final = 3
 _TIES: Final = "over all codes, crops or not; of several as frequent, the smallest"
@@ -55,29 +53,29 @@ LAYERS: Final = (
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference map that has been looked at, and what its classes are."""
+    """A reference map whose header has been read, and its classes."""
 
     product: str
     source: ClassMap
     classes: tuple[MapClass, ...]
-    year: int | None  # of the map, as far as it is known
+    year: int | None  # of the map; None where it is not known
 
     @property
     def codes(self) -> list[int]:
-        """Of the classes, ascending."""
+        """Codes of the classes, ascending."""
         return [one.code for one in self.classes]
 
 
 def open_reference(config: Config, *, any_year: bool = False) -> Reference:
-    """Look at the reference map of a configuration; nothing is read of it but what says what it is.
+    """Open the reference map of a configuration; only its header is read.
 
     Args:
         config: of the run.
-        any_year: whether a map of any year will do.
+        any_year: whether a map of any year is accepted.
 
     Raises:
-        UserError: there is no map, it cannot be used, is of another year, or does not overlap the region; or the class
-            table is wrong.
+        UserError: there is no map, it cannot be used, is of another year, or does not overlap the region, or the
+            class table is wrong.
     """
     path = config.reference_path
     if path is None:
@@ -93,21 +91,22 @@ def open_reference(config: Config, *, any_year: bool = False) -> Reference:
     source = product.find(path, None if any_year and settings.year is None else wanted, region)
     if not any_year and source.year is not None and source.year != wanted:
         raise UserError(
-            f"the reference map {source.name} is of {source.year}, and {_said(config)}. Give a map of that year, or "
-            f"set reference.year = {source.year} to compare with this one all the same."
+            f"the reference map {source.name} is of {source.year}, and {_wanted_year(config)}. Give a map of that "
+            f"year, or set reference.year = {source.year} to compare with this one all the same."
         )
     check_overlap(source, region, path)
     return Reference(product.NAME, source, classes, settings.year if source.year is None else source.year)
 
 
-def _said(config: Config) -> str:
+def _wanted_year(config: Config) -> str:
+    """Return why a map of another year is refused."""
     if config.reference.year is None:
         return f"the observations are of {config.year}"
     return f"reference.year is {config.reference.year}"
 
 
 def check_overlap(source: ClassMap, region: BaseGeometry, path: Path) -> None:
-    """Refuse a map that does not reach into the region (longitude and latitude).
+    """Refuse a map that does not overlap the region (longitude and latitude).
 
     Raises:
         UserError: it does not.
@@ -141,19 +140,21 @@ def reduce_reference(run: Run, grid: Grid) -> StageResult:
 
 
 def reference_stage(config: Config, reference: Reference, grid: Grid) -> ShardStage:
-    """Return what a reduced reference map consists of."""
-    mark = reference_mark(reference, grid)
-    of_shards = dict.fromkeys(grid.shards, mark)
-    return ShardStage(STAGE, config.reference_grid, mark, grid, LAYERS, of_shards, about=_about(config, reference))
+    """Return what is written of a reduced reference map."""
+    fingerprint = reference_fingerprint(reference, grid)
+    made_from = dict.fromkeys(grid.shards, fingerprint)
+    about = _about(config, reference)
+    return ShardStage(STAGE, config.reference_grid, fingerprint, grid, LAYERS, made_from, about=about)
 
 
-def reference_mark(reference: Reference, grid: Grid) -> Fingerprint:
+def reference_fingerprint(reference: Reference, grid: Grid) -> Fingerprint:
     """Return the fingerprint of a reference map, by content, and its classes, reduced to a grid."""
     of_map = reference.product, reference.year, reference.source.digest(), as_attribute(reference.classes)
     return fingerprint_of(STAGE, VERSION, of_map, layout.spatial_attributes(grid.geobox), grid.shard)
 
 
 def _reduce_shard(shard: Shard, *, reference: Reference, writer: ShardWriter) -> None:
+    """Reduce one shard."""
     grid = layout.read_grid(stores.open_to_read(writer.path))
     found = majority(reference.source, grid.shard_geobox(shard), reference.codes)
     season = seasons(found.code, reference.classes)
@@ -163,6 +164,7 @@ def _reduce_shard(shard: Shard, *, reference: Reference, writer: ShardWriter) ->
 
 
 def _about(config: Config, reference: Reference) -> dict[str, object]:
+    """Return the attributes of the store."""
     source = reference.source
     crs = source.geobox.crs
     return {
@@ -181,13 +183,13 @@ def _about(config: Config, reference: Reference) -> dict[str, object]:
 def reference_to_geotiff(config: Config, target: Path, reporter: Reporter | None = None) -> Path:
     """Reduce the reference map to seasons on the configured grid: a GeoTIFF of 0 winter, 1 summer, 255 not used.
 
-    A map of any year will do.
+    A map of any year is accepted.
 
     Raises:
         UserError: there is no map, it cannot be used, or the GeoTIFF cannot be written.
         ShardsFailed: some shards could not be done.
     """
-    reporter = reporter or Silent()
+    run = Run.of(config, None, reporter)
     reference = open_reference(config, any_year=True)
     grid = make_grid(config.ingest.grid, read_outline(config.region.outline), config.ingest.shard, config.ingest.chunk)
     season = np.full(grid.shape, UNUSED, np.uint8)
@@ -196,13 +198,17 @@ def reference_to_geotiff(config: Config, target: Path, reporter: Reporter | None
         codes = majority(reference.source, grid.shard_geobox(shard), reference.codes).code
         season[grid.window(shard)] = seasons(codes, reference.classes)
 
-    for _ in run_shards(InProcess(), work, grid.shards, STAGE, reporter):
+    for _ in run_shards(run.executor, work, grid.shards, STAGE, run.reporter):
         pass
     return write_geotiff(target, season, grid, reference.source.simulated)
 
 
 def write_geotiff(target: Path, data: np.ndarray, grid: Grid, simulated: str) -> Path:
-    """Write a uint8 layer (y, x) as a tiled, compressed GeoTIFF with 255 as no data, whole or not at all."""
+    """Write a uint8 layer (y, x) as a tiled, compressed GeoTIFF with 255 as no data, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     beside = partial_path(target)
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "nodata": 255, "compress": "deflate", "tiled": True}
     try:

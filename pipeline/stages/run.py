@@ -1,4 +1,4 @@
-"""The stages in their order, one by one or all together."""
+"""Run the stages of a year in their order, one by one or all together."""
 
 import time
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from pipeline.base import locks
 from pipeline.base.accounting import collecting
 from pipeline.base.errors import ShardsFailed
 from pipeline.base.progress import Reporter
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.config.regions import configured_regions
 from pipeline.cube.map_layers import LABEL
@@ -20,73 +21,86 @@ from pipeline.stages.infer.stage import infer
 from pipeline.stages.ingest.stage import ingest
 from pipeline.stages.prepare import prepare
 from pipeline.stages.publish import publish
-from pipeline.stages.simulate import simulate
+from pipeline.stages.simulate.stage import simulate
 from pipeline.stages.train.stage import train
 
-Stage = Callable[[Config, Executor, Reporter], StageResult]
-STAGES: Final[dict[str, Stage]] = {
-    "simulate": simulate,
-    "download": download,
-    "ingest": ingest,
-    "prepare": prepare,
-    "train": train,
-    "infer": infer,
-    "evaluate": evaluate,
-    "publish": publish,
+StageFunction = Callable[[Config, Executor, Reporter], StageResult]
+STAGES: Final[dict[Stage, StageFunction]] = {
+    Stage.SIMULATE: simulate,
+    Stage.DOWNLOAD: download,
+    Stage.INGEST: ingest,
+    Stage.PREPARE: prepare,
+    Stage.TRAIN: train,
+    Stage.INFER: infer,
+    Stage.EVALUATE: evaluate,
+    Stage.PUBLISH: publish,
 }
 
 
-def planned(config: Config) -> list[str]:
-    """The stages of a whole run: observations are simulated, fetched or given; only a given reference is
-    compared; with the model of another year none is trained; without labels nothing is compared or published.
+def planned(config: Config) -> list[Stage]:
+    """Return the stages of a whole run.
+
+    Observations are simulated, downloaded or given. With the model of another year none is trained. Only where there
+    is a reference map is the map compared, and without labels it is neither compared nor published.
 
     Raises:
         UserError: a file that a late stage needs cannot be used.
     """
     skipped = set()
     if not config.simulated:
-        skipped.add("simulate")
+        skipped.add(Stage.SIMULATE)
     if not config.download.enabled:
-        skipped.add("download")
+        skipped.add(Stage.DOWNLOAD)
     if not config.trains:
-        skipped.add("train")
+        skipped.add(Stage.TRAIN)
     if config.reference_path is None:
-        skipped.add("evaluate")
+        skipped.add(Stage.EVALUATE)
     if LABEL not in config.inference.outputs:
-        skipped |= {"evaluate", "publish"}
-    if "evaluate" not in skipped:
-        configured_regions(config)  # a file that cannot be used is said before hours of work, not after
-    return [name for name in STAGES if name not in skipped]
+        skipped |= {Stage.EVALUATE, Stage.PUBLISH}
+    if Stage.EVALUATE not in skipped:
+        configured_regions(config)  # refuses a file that cannot be used before hours of work, not after
+    return [stage for stage in STAGES if stage not in skipped]
 
 
 def run_stage(name: str, config: Config, executor: Executor, reporter: Reporter) -> StageResult:
-    """Do one stage, say how it ended, and keep what it took in `summary.json` and Dask's performance report.
+    """Run one stage, report how it ended, and record its time and memory in `summary.json`.
+
+    On a cluster Dask's performance report is saved, too.
+
+    Args:
+        name: of the stage.
+        config: of the run.
+        executor: where its tasks run.
+        reporter: where progress is reported.
 
     Raises:
         UserError: the stage cannot go on, or another run works on the same output.
+        ShardsFailed: some shards could not be done.
     """
-    with locks.hold(config.year_folder, f"sitscube {name} --year {config.year}"), collecting() as tasks:
+    stage = Stage(name)
+    with locks.hold(config.year_folder, f"sitscube {stage} --year {config.year}"), collecting() as tasks:
         started, where = time.perf_counter(), executor.describe()
         try:
-            with executor.record(config.report / f"dask-{name}.html") as recording:
-                result = STAGES[name](config, executor, reporter)
+            with executor.record(config.report / f"dask-{stage}.html") as recording:
+                result = STAGES[stage](config, executor, reporter)
                 recording.wanted = result.fresh and tasks.shards > 0
         except ShardsFailed as error:
-            record_stage(config.year_folder, name, started, tasks, where, error.failures)
+            record_stage(config.year_folder, stage, started, tasks, where, error.failures)
             raise
         if not result.fresh:
-            reporter.message(f"{name}: nothing to do, {result.outputs[0]} is complete")
+            reporter.message(f"{stage}: nothing to do, {result.outputs[0]} is complete")
             return result
-        seconds = record_stage(config.year_folder, name, started, tasks, where)
-        reporter.message(f"{name}: done in {seconds:.1f} s")
+        seconds = record_stage(config.year_folder, stage, started, tasks, where)
+        reporter.message(f"{stage}: done in {seconds:.1f} s")
         return result
 
 
 def run(config: Config, executor: Executor, reporter: Reporter) -> list[StageResult]:
-    """Do the whole year; what an earlier run with the same configuration and inputs has finished is kept.
+    """Run all stages of the year; what an earlier run with the same configuration and inputs has finished is kept.
 
     Raises:
-        UserError: a stage cannot go on; running again goes on where it stopped.
+        UserError: a stage cannot go on; the next run goes on where it stopped.
+        ShardsFailed: some shards could not be done.
     """
     with locks.hold(config.year_folder, f"sitscube run --year {config.year}"):
-        return [run_stage(name, config, executor, reporter) for name in planned(config)]
+        return [run_stage(stage, config, executor, reporter) for stage in planned(config)]

@@ -1,8 +1,8 @@
-"""What all stages have in common that write the arrays of a store shard by shard.
+"""The steps that all stages share which write the arrays of a store shard by shard.
 
-A stage's own file says what it reads, which arrays it writes, what its fingerprints depend on, and the work on one
-shard. The rest is here, in one order: is there anything to do, does a task fit into memory, begin the store, find the
-shards that are missing or made from something else, do they fit on the disk, do them, finish the store.
+A stage's own file says what it reads, which arrays it writes, what its fingerprints depend on, and how one shard is
+done. The steps are here, in their order: check that a task fits into memory, begin the store, find the shards that are
+missing or made from something else, check that they fit on the disk, do them, finish the store.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ShardStage:
-    """What one stage writes into a store, and from what; `plan` reads from it what a run would do."""
+    """The arrays that one stage writes into a store, and what they are made from; `plan` uses it to predict a run."""
 
     name: Stage
     path: Location  # of the store
@@ -38,18 +38,18 @@ class ShardStage:
     layers: tuple[Layer, ...]
     made_from: Mapping[Shard, Fingerprint]  # of all that single shards depend on
     _: KW_ONLY
-    method: Fingerprint = NO_METHOD  # of all but the observations: a store with the same is kept, if there is one
+    method: Fingerprint = NO_METHOD  # of all but the observations: a store of the same method is kept
     axes: tuple[Axis, ...] = ()
     about: Mapping[str, object] = field(default_factory=dict)  # attributes of the store
-    adds_layers: bool = False  # to a store that an earlier stage makes
-    alone: bool = False  # whether the store has these arrays and no others
-    cells: Mapping[Shard, int] | None = None  # that get values; without them room on the disk is not looked at
+    adds_layers: bool = False  # whether an earlier stage makes the store
+    alone: bool = False  # whether the store must have no other arrays
+    cells: Mapping[Shard, int] | None = None  # number that gets values; None: room on the disk is not checked
     work: Work | None = None  # the largest task
-    memory: Callable[[Work], int] | None = None  # bytes that a task takes; without it memory is not looked at
+    memory: Callable[[Work], int] | None = None  # bytes that a task takes; None: memory is not checked
 
     @property
     def writer(self) -> ShardWriter:
-        """What tasks write their shards with."""
+        """The writer of single shards, for the tasks."""
         return ShardWriter(self.path, self.name, self.fingerprint)
 
     @property
@@ -57,23 +57,23 @@ class ShardStage:
         """The names of the arrays."""
         return [layer.name for layer in self.layers]
 
-    # ---- what is there
+    # ---- the store as it is
 
     def is_finished(self) -> bool:
-        """Return whether all of this has been done."""
+        """Return whether the store is complete."""
         group = stores.find(self.path)
         if group is None or not stores.is_finished(group, self.name, self.fingerprint):
             return False
         return not self.alone or stores.layer_names(group) == set(self.layer_names)
 
     def to_do(self) -> tuple[Shard, ...]:
-        """Return the shards that are missing, or were made from something else; nothing is written."""
+        """Return the shards that are missing or were made from something else; nothing is written."""
         if not self.is_kept():
             return self.grid.shards
         return tuple(stores.shards_to_do(self.path, self.name, self.made_from, self.layer_names, self.grid))
 
     def is_kept(self) -> bool:
-        """Return whether `begin` keeps the shards that are there."""
+        """Return whether `begin` would keep the shards that are there."""
         group = stores.find(self.path)
         if group is None:
             return False
@@ -82,7 +82,7 @@ class ShardStage:
         same = stores.stage_fingerprint(group, self.name) == self.fingerprint
         return same or (self.method != NO_METHOD and stores.stage_method(group, self.name) == self.method)
 
-    # ---- the work, in its order
+    # ---- the steps, in their order
 
     def carry_out(
         self,
@@ -96,9 +96,9 @@ class ShardStage:
         """Do the shards that are missing, and finish the store.
 
         Args:
-            run: which run.
+            run: that the stage belongs to.
             task: writes one shard with `writer`.
-            around: is entered for the time in which shards are worked on.
+            around: a context in which the shards are done.
             gpu: whether the work belongs on a GPU where there is one; progress is then measured by cells.
             facts: attributes of the finished store.
 
@@ -129,7 +129,7 @@ class ShardStage:
             check_tasks(self.name, self.memory, self.work, self.grid.chunk, run.executor.describe())
 
     def begin(self) -> None:
-        """Have every array in place; what an earlier run has done of the same is kept.
+        """Create the arrays that are not there; what an earlier run has written of the same is kept.
 
         Raises:
             UserError: the store cannot be written, or something else is in its place.
@@ -163,14 +163,14 @@ class ShardStage:
         pixels: int | None = None,
         gpu: bool = False,
     ) -> Iterator[Result]:
-        """Yield the result of every task as it is ready, see `run_shards`."""
+        """Yield the result of every task as soon as it is ready, see `run_shards`."""
         return run_shards(run.executor, task, items, self.name, run.reporter, pixels=pixels, gpu=gpu)
 
     def finish(self, fingerprint: Fingerprint | None = None, /, **facts: object) -> None:
-        """Say that the stage is complete.
+        """Record that the stage is complete.
 
         Args:
-            fingerprint: where it differs from the one that the stage was begun with.
+            fingerprint: if it differs from that with which the stage was begun.
             facts: attributes of the store.
         """
         stores.finish(stores.open_to_write(self.path), self.name, fingerprint or self.fingerprint, **facts)

@@ -1,4 +1,4 @@
-"""Which source of observations a configuration asks for."""
+"""Choose the source of observations of a configuration."""
 
 from pipeline.config.config import Config
 from pipeline.sources.raster.rasters import Rasters
@@ -7,7 +7,7 @@ from pipeline.sources.viirs.granules import ViirsGranules, policy_rules
 
 
 def open_source(config: Config) -> Source:
-    """Rasters where they are given, else granules."""
+    """Return the source: rasters where a folder of them is configured, else granules."""
     if config.raster.folder is not None:
         return Rasters(config.raster, config.year, config.ingest.calendar)
     rules = policy_rules(config.ingest.qc, config.ingest.qc_rules)

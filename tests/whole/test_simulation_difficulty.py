@@ -8,7 +8,7 @@ from benchmarks.simulation_difficulty import measure
 from pipeline.config.config import load_config
 from pipeline.runtime.dask.cluster import open_executor
 from pipeline.runtime.settings import Cluster
-from pipeline.stages.simulate import simulate
+from pipeline.stages.simulate.stage import simulate
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pipeline.base.errors import UserError
 from pipeline.base.locations import Location
+from pipeline.base.stage_names import Stage
 from pipeline.cube.channels import filled_name, spread_names
 from pipeline.cube.clusters import years_to_write
 from pipeline.cube.disk_space import added_bytes, gigabytes, known_ratios
@@ -58,7 +59,7 @@ def memory_of_stages(found: Findings, where: Mapping[str, Any]) -> tuple[dict[st
             formula = _FORMULAS[stage]
             needed[stage] = stage_bytes(formula, work, where)
             way_out = _advice(work) if stage == "infer" else ""
-            if problem := task_problem(stage, formula, work, found.grid.chunk, where, way_out):
+            if problem := task_problem(Stage(stage), formula, work, found.grid.chunk, where, way_out):
                 problems.append(problem)
     return needed, problems
 

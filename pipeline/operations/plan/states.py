@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pipeline.base.calendar import composite_dates
 from pipeline.base.channel import Channel
 from pipeline.base.errors import UserError
+from pipeline.base.fingerprint import Fingerprint
 from pipeline.base.progress import Reporter
 from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
@@ -20,17 +21,17 @@ from pipeline.runtime.executor import Executor
 from pipeline.sources.source import Source
 from pipeline.stages import prepare, publish
 from pipeline.stages.context import Run
-from pipeline.stages.evaluate import accuracy_path, evaluate_mark, read_accuracy
+from pipeline.stages.evaluate import accuracy_path, evaluate_fingerprint, read_accuracy
 from pipeline.stages.infer.stage import STAGE as INFER
 from pipeline.stages.infer.stage import infer_stage
 from pipeline.stages.ingest.stage import Intake, strips_left, take_in
 from pipeline.stages.ingest.strips import Strip
-from pipeline.stages.reference import open_reference, reference_mark
+from pipeline.stages.reference import open_reference, reference_fingerprint
 from pipeline.stages.run import planned
 from pipeline.stages.shard_stage import ShardStage
-from pipeline.stages.simulate import files_to_write
+from pipeline.stages.simulate.stage import files_to_write
 from pipeline.stages.sources import open_source
-from pipeline.stages.train.stage import state_folder, train_mark
+from pipeline.stages.train.stage import state_folder, train_fingerprint
 from pipeline.stages.train.task import begun_with
 
 Kind = Literal["done", "to do", "goes on", "again", "after", "refused"]
@@ -151,7 +152,7 @@ def _prepare(found: Findings, executor: Executor, reporter: Reporter) -> StageSt
     cropland = prepare.choose_cropland(config, cube)
     of_reference = None
     if cropland == "reference" and config.reference_path is not None:
-        of_reference = reference_mark(open_reference(config), found.grid)
+        of_reference = reference_fingerprint(open_reference(config), found.grid)
     stage = prepare.prepare_stage(config, cube, cropland, of_reference)
     if stage.is_finished():
         found.cells, found.cells_known = count_cells(cube, "mask"), True
@@ -161,7 +162,7 @@ def _prepare(found: Findings, executor: Executor, reporter: Reporter) -> StageSt
 
 def _train(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
-    mark = train_mark(config, stores.require(config.cube, Stage.PREPARE, "prepare"))
+    mark = train_fingerprint(config, stores.require(config.cube, Stage.PREPARE, "prepare"))
     record = read_record(config.model)
     if record is not None and record["fingerprint"] == mark:
         return StageState("train", "done")
@@ -180,10 +181,10 @@ def _evaluate(found: Findings, executor: Executor, reporter: Reporter) -> StageS
     config = found.config
     source = config.reference_path
     if source is not None and (config.reference.path is not None or source.exists()):
-        of_reference: str | None = reference_mark(open_reference(config), found.grid)
+        of_reference: Fingerprint | None = reference_fingerprint(open_reference(config), found.grid)
     else:
         of_reference = stores.stage_fingerprint_at(config.reference_grid, Stage.REFERENCE)
-    mark = evaluate_mark(config, stores.stage_fingerprint_at(config.map, INFER), of_reference)
+    mark = evaluate_fingerprint(config, stores.stage_fingerprint_at(config.map, INFER), of_reference)
     written = read_accuracy(config)
     if written is not None and written["fingerprint"] == mark:
         return StageState("evaluate", "done")
@@ -193,7 +194,7 @@ def _evaluate(found: Findings, executor: Executor, reporter: Reporter) -> StageS
 def _publish(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
     map_mark = clusters.map_fingerprint(stores.open_to_read(config.map))
-    mark = publish.publish_mark(config, map_mark, read_accuracy(config), comparison_section(config))
+    mark = publish.publish_fingerprint(config, map_mark, read_accuracy(config), comparison_section(config))
     if publish.is_published(config, mark, map_mark):
         return StageState("publish", "done")
     return StageState("publish", "again" if publish.is_written(config) else "to do")

@@ -13,6 +13,7 @@ from pipeline.base.calendar import DAYS_OF_YEAR, AsOf, composite_dates
 from pipeline.base.errors import GranuleError, OutOfReach, UserError
 from pipeline.base.progress import Reporter, Silent, Task
 from pipeline.base.retry import Transient, patiently
+from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.grid.polygons import read_outline
 from pipeline.grid.sinusoidal import Tile
@@ -24,7 +25,7 @@ from pipeline.sources.viirs.names import tiles_touching
 from pipeline.stages.download.transfer import Check, Stopped, Transfer, scratch_folder, verify
 from pipeline.stages.sources import open_source
 
-STAGE: Final = "download"
+STAGE: Final = Stage.DOWNLOAD
 SILENCE: Final = 5  # files in a row for which the archive does not answer, after which the others are not tried
 _LISTED: Final = 10  # failures and missing granules that a message names
 

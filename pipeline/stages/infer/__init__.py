@@ -1,0 +1,1 @@
+"""Label every mapped cell and fill its gaps, shard by shard."""

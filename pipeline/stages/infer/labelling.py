@@ -1,4 +1,4 @@
-"""Stored series in, stored results out: what the network says about cells, in the cube's own layout (time, cell).
+"""Label series and fill their gaps: from stored numbers to stored results, in the cube's layout (time, cell).
 
 The numbers are decoded and encoded on the model's device, batch by batch.
 """
@@ -25,10 +25,9 @@ def label_series(
     batch: int,
     wanted: Collection[str],
 ) -> dict[str, np.ndarray]:
-    """The wanted outputs of n cells as they are stored; a cell without any observation is missing in all of them.
+    """Return the wanted outputs of n cells as they are stored; cells without any observation are missing in all.
 
-    Labels do not depend on `batch`, nor does any other output. Memory beside `numbers` and the results is that of one
-    batch.
+    No output depends on `batch`. Besides `numbers` and the results, one batch is in memory.
 
     Args:
         estimator: the trained model.
@@ -39,6 +38,9 @@ def label_series(
 
     Returns:
         Arrays by name: label and confidence (n,), uint8; the others (T, n), of the channel's type.
+
+    Raises:
+        ValueError: there is no such output.
     """
     n_dates, n_cells = numbers[channels[0].name].shape
     stored = _empty_outputs(n_dates, n_cells, channels, wanted)
@@ -57,6 +59,11 @@ def label_series(
 def _empty_outputs(
     n_dates: int, n_cells: int, channels: tuple[Channel, ...], wanted: Collection[str]
 ) -> dict[str, np.ndarray]:
+    """Return an uninitialised array for every wanted output.
+
+    Raises:
+        ValueError: there is no such output.
+    """
     forms: dict[str, tuple[tuple[int, ...], str]] = {LABEL: ((n_cells,), "uint8"), CONFIDENCE: ((n_cells,), "uint8")}
     for channel, spread in zip(channels, spread_names(channels), strict=True):
         forms[filled_name(channel)] = forms[spread] = ((n_dates, n_cells), channel.dtype)
@@ -68,7 +75,14 @@ def _empty_outputs(
 def _outputs(
     found: DateInference, given: list[Tensor], channels: tuple[Channel, ...], wanted: Collection[str]
 ) -> dict[str, Tensor]:
-    """The wanted outputs of a batch; given: stored numbers (T, b) of every channel."""
+    """Return the wanted outputs of a batch as they are stored.
+
+    Args:
+        found: by the network.
+        given: stored numbers (T, b) of every channel.
+        channels: of the cube.
+        wanted: names of the outputs.
+    """
     outputs: dict[str, Tensor] = {}
     observed = [part != channel.missing for part, channel in zip(given, channels, strict=True)]
     if LABEL in wanted:
@@ -80,7 +94,7 @@ def _outputs(
     spread = found.spread() if not set(names).isdisjoint(wanted) else None
     for c, (channel, name) in enumerate(zip(channels, names, strict=True)):
         if estimates is not None and filled_name(channel) in wanted:
-            # what was observed stays as it is stored, whatever the network's float32 can hold
+            # observations stay as they are stored: float32 may not represent them exactly
             outputs[filled_name(channel)] = select(observed[c], given[c], encoded(estimates[:, c], channel))
         if spread is not None and name in wanted:
             width = encoded(spread[:, c], width_channel(channel))
@@ -96,9 +110,9 @@ def _outputs(
 
 
 def decoder(channel: Channel, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """What makes float32 in physical units, NaN = missing, of stored numbers on a device: `to_physical` bit for bit.
+    """Return a function that decodes stored numbers on a device: float32, physical units, NaN = missing.
 
-    Numbers of one or two bytes are looked up in a table of all there are.
+    Its results are those of `to_physical`, bit for bit. Numbers of one or two bytes are looked up in a table of all.
     """
     limits = np.iinfo(channel.dtype)
     if limits.bits > 16:
@@ -109,7 +123,7 @@ def decoder(channel: Channel, device: torch.device) -> Callable[[Tensor], Tensor
 
 
 def encoded(values: Tensor, channel: Channel) -> Tensor:
-    """Finite physical numbers as they are stored, rounded half to even and clipped."""
+    """Encode finite physical numbers as they are stored, rounded half to even and clipped."""
     number = values.to(torch.float64).sub_(channel.offset)
     number = number.mul_(steps) if (steps := whole_steps(channel)) else number.div_(number.new_tensor(channel.scale))
     return number.round_().clamp_(*channel.valid_range).to(getattr(torch, channel.dtype))

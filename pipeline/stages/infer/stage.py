@@ -1,4 +1,4 @@
-"""Infer: every mapped cell gets its label, confidence and filled series, shard by shard, into `map.zarr`."""
+"""Infer: label every mapped cell and fill its gaps, shard by shard, into `map.zarr`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     """Label every mapped cell and fill its gaps.
 
     Writes `map.zarr`: label, confidence (y, x), uint8, 255 = not mapped, and <channel>_filled, fill_spread (time, y, x)
-    as the channel is stored (with several channels, <channel>_fill_spread); those that inference.outputs names.
+    as the channel is stored (with several channels, <channel>_fill_spread); only those that inference.outputs names.
 
     Raises:
         UserError: there is no prepared cube or no trained model, the model is not for such a cube, or the output
@@ -66,7 +66,7 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
 
 
 def infer_stage(config: Config, cube: zarr.Group, digest: str) -> ShardStage:
-    """Return what inference writes with the model of this digest.
+    """Return what infer writes with the model of this digest.
 
     Raises:
         UserError: the model cannot be used on the cube.
@@ -108,6 +108,7 @@ def shard_fingerprints(cube: zarr.Group, method: Fingerprint, shards: Sequence[S
 
 
 def _about(config: Config, cube: zarr.Group, digest: str) -> dict[str, object]:
+    """Return the attributes of the map."""
     about = layout.attributes(cube)
     newest = about.get("newest_composite", "")  # cubes of earlier versions do not say
     so_far = f", composites to {newest}" if about.get("awaited_composites") else ""
@@ -123,7 +124,11 @@ def _about(config: Config, cube: zarr.Group, digest: str) -> dict[str, object]:
 
 
 def _load_same(folder: Location, digest: str, device: str) -> JointClustering:
-    """Load the model that inference has begun with; that of another year may have been trained again since."""
+    """Load the model with which inference began.
+
+    Raises:
+        UserError: it has been replaced since: the model of another year may be trained again meanwhile.
+    """
     model = load_model(folder, device)
     if model_digest(folder) != digest:
         raise UserError(f"the model in {folder} has been replaced since inference began: run `sitscube infer` again.")
@@ -132,7 +137,7 @@ def _load_same(folder: Location, digest: str, device: str) -> JointClustering:
 
 @dataclass(frozen=True)
 class InferTask:
-    """The work on one shard: read, label and fill, write. It is called with the shard and returns its mapped cells."""
+    """The work on one shard: read, label and fill, write. It is called with a shard and returns its mapped cells."""
 
     cube: Location
     writer: ShardWriter
@@ -143,7 +148,7 @@ class InferTask:
     overlap: bool = False  # whether other shards are read and written while one is computed
 
     def __call__(self, shard: Shard) -> int:
-        """Write one shard of every array; of a shard without mapped cells nothing but the mask is read."""
+        """Write one shard of every array; of a shard without mapped cells only the mask is read."""
         source = stores.open_to_read(self.cube)
         grid, channels = layout.read_grid(source), read_channels(source)
         made_from = shard_fingerprints(source, self.method, [shard])[shard]
@@ -157,7 +162,7 @@ class InferTask:
             model = per_process.get(self.key)
             wanted = [layer.name for layer in self.layers]
             found = label_series(model, numbers, channels, self.batch or batch_pixels(model), wanted)
-            del numbers  # the outputs take memory enough
+            del numbers  # the outputs need the memory
             turn_to_write()
             self.writer.write(grid, shard, whole(found), made_from, cells=len(cells))
         count_pixels(len(cells))
@@ -166,11 +171,15 @@ class InferTask:
     def _whole_arrays(
         self, n_dates: int, shape: tuple[int, ...], cells: np.ndarray, found: dict[str, np.ndarray]
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield every array of a shard (y, x) of this shape: values in the cells, missing elsewhere.
+        """Yield name and data (..., y, x) of every array of a shard: values in the cells, missing elsewhere.
 
-        `found` has an array's values (..., n), which are dropped as soon as they are in place; cells count along rows.
+        Args:
+            n_dates: of the arrays with a time axis.
+            shape: cells along y and x.
+            cells: flat indices (n,) of the cells with values.
+            found: values (..., n) by array; each is removed as soon as it is in place.
         """
-        buffers: dict[tuple[object, ...], np.ndarray] = {}  # the next array has values in the same cells
+        buffers: dict[tuple[object, ...], np.ndarray] = {}  # reused: the next array has values in the same cells
         for layer in self.layers:
             form = ((*((n_dates,) if layer.lead else ()), *shape), layer.fill, layer.dtype)
             data = buffers[form] if form in buffers else buffers.setdefault(form, np.full(*form))
@@ -180,7 +189,7 @@ class InferTask:
 
 
 def put_cells(data: np.ndarray, cells: np.ndarray, values: np.ndarray) -> None:
-    """Put values (..., n) of cells into data (..., y, x), in place: date by date, twice as fast as all at once."""
+    """Write values (..., n) of cells into data (..., y, x) in place: date by date is twice as fast as all at once."""
     dates = data.reshape(-1, data.shape[-2] * data.shape[-1])
     for date, numbers in zip(dates, values.reshape(-1, len(cells)), strict=True):
         date[cells] = numbers

@@ -1,0 +1,1 @@
+"""Average a year of observations onto the grid, shard by shard."""

@@ -1,8 +1,9 @@
-"""Averaging a shard's observations onto its cells, date by date."""
+"""Average the observations of a shard onto its cells, date by date."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -11,14 +12,14 @@ from pipeline.cube.layout import MISSING
 from pipeline.sources.source import Decoded
 from pipeline.stages.ingest.footprint import Footprint
 
-_ROUNDING = 1e-6  # pixels: 0.07 x 100 is more than 7 in binary numbers
+_ROUNDING: Final = 1e-6  # pixels: 0.07 x 100 is more than 7 in binary numbers
 
 
 class ShardAverage:
-    """A shard's averages over valid observations, filled one period of the calendar after the other.
+    """The averages of a shard over valid observations, filled one period of the calendar after the other.
 
-    A cell has a value where the number of its valid observations in the period reaches `least` times the number of
-    its land pixels: those not of a land cover that never has values. At a coast, cells are averages of their land.
+    A cell gets a value where its valid observations in the period are at least `least` times its land pixels. Pixels
+    of a land cover that never has values are not land. At a coast, cells are averages of their land.
     """
 
     def __init__(
@@ -29,26 +30,26 @@ class ShardAverage:
         least: float,
         capacity: np.ndarray,
     ) -> None:
-        """Begin.
+        """Begin without any observation.
 
         Args:
             shape: cells along y and x.
-            channels: what is averaged.
+            channels: that are averaged.
             n_periods: of the calendar.
-            least: minimum share.
+            least: share of a cell's land pixels that must be valid.
             capacity: pixels of each cell (cells,).
         """
         self._n, self._shape = shape[0] * shape[1], tuple(shape)
         self._values = {c.name: np.full((n_periods, self._n), c.missing, c.dtype) for c in channels}
         self.counts: Counter[str] = Counter()
         self._channels, self._least, self._capacity = channels, least, capacity
-        self._sums: dict[str, np.ndarray] = {}  # of the period, by channel: absent until something is valid
+        self._sums: dict[str, np.ndarray] = {}  # of the period, by channel; absent until an observation is valid
         self._numbers: dict[str, np.ndarray] = {}
         self._places: dict[int, _LandCover] = {}  # by footprint
         self._seen: set[int] = set()  # footprints of the period
 
     def add(self, where: Footprint, pixels: Decoded) -> None:
-        """Add what the pixels of one scene say, in the order of the footprint's positions."""
+        """Add the pixels of one scene, in the order of the footprint's positions."""
         self.counts.update(pixels.counts)
         for name, valid in pixels.valid.items():
             which = np.flatnonzero(valid)
@@ -64,7 +65,7 @@ class ShardAverage:
         self._seen.add(id(where))
 
     def end_period(self, index: int) -> None:
-        """Turn what was added since the last period into values of this one."""
+        """Compute the values of a period from what was added since the end of the last one."""
         static = [cover.static for key, cover in self._places.items() if key in self._seen and cover.static is not None]
         for channel in self._channels:
             if channel.name not in self._sums:
@@ -77,29 +78,36 @@ class ShardAverage:
         self._sums, self._numbers, self._seen = {}, {}, set()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Every channel (periods, y, x) as stored, and "land_share", "crop_biome" (y, x) in percent, 255 = unknown."""
+        """Return every array as it is stored.
+
+        Returns:
+            The channels (periods, y, x), and "land_share" and "crop_biome" (y, x) in percent, 255 = unknown.
+        """
         totals = np.zeros((4, self._n))
         for cover in self._places.values():
             totals += cover.by_cell(self._n)
-        looks, static, observed, crop = totals
+        seen, static, observed, crop = totals
         return {
             **{name: values.reshape(-1, *self._shape) for name, values in self._values.items()},
-            "land_share": _percent(looks - static, looks).reshape(self._shape),
+            "land_share": _percent(seen - static, seen).reshape(self._shape),
             "crop_biome": _percent(crop, observed).reshape(self._shape),
         }
 
 
 @dataclass
 class _LandCover:
-    """How often each pixel of one footprint was seen as what, and the last date's cover without values."""
+    """Counts of the land cover of every pixel of one footprint, and the static cover of the last date.
+
+    Static is a land cover that never has values.
+    """
 
     where: Footprint
-    looks: int
-    n_static: np.ndarray  # (pixels,)
-    n_observed: np.ndarray
-    n_crop: np.ndarray
-    last: bytes = b""
-    static: np.ndarray | None = None  # (cells,) pixels of such a cover on the last date; None: not any
+    n_dates: int
+    n_static: np.ndarray  # (pixels,) dates
+    n_observed: np.ndarray  # (pixels,) dates
+    n_crop: np.ndarray  # (pixels,) dates
+    last: bytes = b""  # static pixels of the last date
+    static: np.ndarray | None = None  # (cells,) number of static pixels on the last date; None: none
 
     @classmethod
     def of(cls, where: Footprint) -> "_LandCover":
@@ -107,7 +115,7 @@ class _LandCover:
         return cls(where, 0, n_static, n_observed, n_crop)
 
     def add(self, pixels: Decoded, n_cells: int) -> None:
-        self.looks += 1
+        self.n_dates += 1
         if pixels.observed is not None:
             self.n_observed += pixels.observed
         if pixels.crop is not None:
@@ -121,15 +129,16 @@ class _LandCover:
                 self.last = now
 
     def by_cell(self, n_cells: int) -> np.ndarray:
-        """Sums (4, cells) of looks, and of those that were static, observed, crop."""
+        """Return sums (4, cells) of all dates of the pixels, and of the static, observed and crop ones."""
         cells = self.where.cells
         parts = (None, self.n_static, self.n_observed, self.n_crop)
         sums = [np.bincount(cells, part, minlength=n_cells) for part in parts]
-        sums[0] = sums[0] * self.looks
+        sums[0] = sums[0] * self.n_dates
         return np.stack(sums)
 
 
 def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return a share as a whole number of percent, 255 where the whole is 0."""
     share = np.full(whole.size, MISSING, np.uint8)
     known = whole > 0
     share[known] = np.rint(100 * part[known] / whole[known])

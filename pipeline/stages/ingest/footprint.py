@@ -1,13 +1,14 @@
-"""Which pixels of a source fall into which cells of the grid, in whatever projections the two are."""
+"""Footprints: which pixels of a source fall into which cells of the grid; their projections may differ."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-_MARGIN = 2  # pixels: for what the projected edge of a shard does between two of its points
-_EMPTY_BELOW = 4.0  # pixels a cell: with fewer, a cell may hold no pixel's centre at all
+_MARGIN: Final = 2  # pixels: between two of its points the projected edge of a shard may bend by as much
+_EMPTY_BELOW: Final = 4.0  # pixels a cell: with fewer, a cell may contain no pixel's centre at all
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,7 @@ class Footprint:
     cells: np.ndarray  # flat index of the cell that each of them falls into
 
     def pick(self, window: np.ndarray) -> np.ndarray:
-        """The pixels that fall into a cell, of a window (rows, columns)."""
+        """Return the pixels of a window (rows, columns) that fall into a cell, in the order of `positions`."""
         flat = window.ravel()
         return flat if flat.size == self.positions.size and self._all_in_order else flat[self.positions]
 
@@ -30,8 +31,8 @@ class Footprint:
 
 
 def window_of(cells: GeoBox, source: GeoBox) -> tuple[slice, slice] | None:
-    """Rows and columns of a source that cover the bounding box of some cells; None where they do not meet."""
-    # with many points along the edges: straight edges bend between projections
+    """Return the rows and columns of a source that cover the bounding box of cells; None where they do not meet."""
+    # many points along the edges: straight edges bend between projections
     extent = cells.extent.to_crs(source.crs, resolution=10 * abs(cells.transform.a)).boundingbox
     corners = np.array([~source.transform @ (x, y) for x in extent[::2] for y in extent[1::2]])
     if not np.isfinite(corners).all():
@@ -46,8 +47,8 @@ def window_of(cells: GeoBox, source: GeoBox) -> tuple[slice, slice] | None:
 def footprint(cells: GeoBox, source: GeoBox) -> Footprint | None:
     """Assign pixels to cells by their centres; exact where the grids nest.
 
-    A cell takes every pixel whose centre it holds. Where cells are smaller than pixels, or about as large, one that
-    holds no centre takes the pixel in which its own centre lies.
+    A cell takes every pixel whose centre is inside it. Where cells are smaller than pixels, or about as large, a cell
+    without any centre takes the pixel that contains its own centre.
 
     Args:
         cells: of a shard, or of several.
@@ -72,7 +73,7 @@ def footprint(cells: GeoBox, source: GeoBox) -> Footprint | None:
 
 
 def _cell_of_pixels(cells: GeoBox, source: GeoBox, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in the window of the pixels whose centre lies in a cell, and that cell of each."""
+    """Return the positions in the window of the pixels whose centre is inside a cell, and the cell of each."""
     rows, columns = window
     x, y = np.meshgrid(np.arange(columns.start, columns.stop) + 0.5, np.arange(rows.start, rows.stop) + 0.5)
     column, row = _carry(x.ravel(), y.ravel(), source, cells)
@@ -83,7 +84,10 @@ def _cell_of_pixels(cells: GeoBox, source: GeoBox, window: tuple[slice, slice]) 
 def _pixel_of_cells(
     cells: GeoBox, source: GeoBox, window: tuple[slice, slice], index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Position in the window of the pixel in which each cell of `index` has its centre; cells without one drop out."""
+    """Return the position in the window of the pixel that contains each cell's centre; cells without one drop out.
+
+    `index` has the flat indices of the cells; those of the cells that are left are returned too.
+    """
     rows, columns = window
     i, j = np.divmod(index, cells.shape[1])
     column, row = _carry(j + 0.5, i + 0.5, cells, source)
@@ -94,7 +98,7 @@ def _pixel_of_cells(
 
 
 def _carry(column: np.ndarray, row: np.ndarray, source: GeoBox, target: GeoBox) -> tuple[np.ndarray, np.ndarray]:
-    """Column and row (fractions) in the target of places given by column and row in the source."""
+    """Return column and row (fractions) in the target of places with this column and row in the source."""
     x, y = source.transform @ (column, row)
     if source.crs != target.crs:
         x, y = source.crs.transformer_to_crs(target.crs)(x, y)
@@ -103,13 +107,13 @@ def _carry(column: np.ndarray, row: np.ndarray, source: GeoBox, target: GeoBox) 
 
 
 def _within(column: np.ndarray, row: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Which places lie inside; those beyond the horizon of a projection are infinite, and do not."""
+    """Return which places are inside; those beyond the horizon of a projection are infinite and count as outside."""
     inside: np.ndarray = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
     return inside
 
 
 def density(cells: GeoBox, source: GeoBox) -> float:
-    """How many pixels have the area of a cell, in the middle of the cells."""
+    """Return the number of pixels that have the area of a cell, in the middle of the cells."""
     i, j = cells.shape[0] / 2, cells.shape[1] / 2
     column, row = _carry(np.array([j, j + 1, j]), np.array([i, i, i + 1]), cells, source)
     along_x, along_y = (column[1] - column[0], row[1] - row[0]), (column[2] - column[0], row[2] - row[0])

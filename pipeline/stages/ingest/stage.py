@@ -1,15 +1,14 @@
-"""Ingest: a year of observations becomes `cube.zarr`, averaged onto the grid over valid observations, shard by shard.
+"""Ingest: average a year of observations over the valid ones onto the grid, shard by shard, into `cube.zarr`.
 
-Every shard keeps a record of the content it was made from: new or replaced files redo the shards that they touch.
+Every shard has a record of the content that it was made from: new or replaced files redo the shards that they touch.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-from shapely.geometry.base import BaseGeometry
+from typing import Final, NamedTuple
 
 from pipeline.base.calendar import AsOf, composite_dates
 from pipeline.base.errors import UserError
@@ -17,23 +16,30 @@ from pipeline.base.fingerprint import Fingerprint, fingerprint_of
 from pipeline.base.progress import Reporter
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
-from pipeline.grid.grid import Grid, cells_inside, make_grid
+from pipeline.grid.grid import Grid, Shard, cells_inside, make_grid
 from pipeline.grid.polygons import read_outline
 from pipeline.runtime.executor import Executor
 from pipeline.runtime.stage import StageResult
-from pipeline.sources.quality import ACCEPTED, OBSERVED
 from pipeline.sources.source import Source
 from pipeline.stages.context import Run
 from pipeline.stages.ingest.footprint import window_of
-from pipeline.stages.ingest.inventory import Inventory, refuse_too_few, take_inventory, without_unreadable
+from pipeline.stages.ingest.inventory import (
+    Inventory,
+    Observations,
+    refuse_too_few,
+    take_inventory,
+    without_unreadable,
+)
+from pipeline.stages.ingest.quality import quality_shares, report_quality
 from pipeline.stages.ingest.strips import (
     STAGE,
     IngestSettings,
+    ShardInputs,
     Strip,
     ingest_strip,
     layers,
     pixels_per_cell,
-    shard_fingerprints,
+    shard_inputs,
     strip_width,
     strips_of,
 )
@@ -41,8 +47,9 @@ from pipeline.stages.memory import ingest_bytes, work_of
 from pipeline.stages.shard_stage import ShardStage
 from pipeline.stages.sources import open_source
 
-VERSION: Final = 4  # raised when the same files would give other numbers
-_UNDECODABLE: Final = "undecodable"  # attribute: files found bad while their pixels were read, by content
+VERSION: Final = 4  # raise it when the same files would produce other numbers
+_UNDECODABLE: Final = "undecodable"  # attribute: by content digest, files whose pixels could not be read
+_QUALITY_ATTRIBUTES: Final = ("qc_policy", "qc_rules", "quality", "simulated")  # that the result of the stage repeats
 
 
 def ingest(config: Config, executor: Executor | None = None, reporter: Reporter | None = None) -> StageResult:
@@ -53,7 +60,7 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
     Args:
         config: what to read and onto which grid.
         executor: where files are checked and shards worked on; in this process if None.
-        reporter: where progress goes.
+        reporter: where progress is reported; nowhere if None.
 
     Raises:
         UserError: there are no files, too many are missing or bad, or the output cannot be written.
@@ -64,9 +71,9 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
     stage, inventory = intake.stage, intake.inventory
     if stage.is_finished():
         group = stores.open_to_read(config.cube)
-        about, found = layout.attributes(group), _found(inventory)
+        about, found = layout.attributes(group), inventory.attributes()
         if any(about.get(name) != value for name, value in found.items()):
-            stores.open_to_write(config.cube).update_attributes(found)  # a bad file more changes no number
+            stores.open_to_write(config.cube).update_attributes(dict(found))  # a bad file more changes no number
         return StageResult(STAGE, False, (config.cube,), _facts(layout.attributes(group), inventory))
     strips = strips_left(intake)
     stage.check_memory(run)
@@ -78,8 +85,8 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
     for record in stores.read_records(config.cube, STAGE, stage.grid.shards).values():
         counts.update(record["counts"])  # keeps the rules that reject nothing
     quality = quality_shares(counts)
-    _say_quality(quality, run.reporter)
-    stage.finish(_fingerprint(intake.settings, inventory), quality=quality, **_found(inventory))
+    report_quality(quality, run.reporter)
+    stage.finish(_fingerprint(intake.settings, inventory), quality=quality, **inventory.attributes())
     about = layout.attributes(stores.open_to_read(config.cube))
     return StageResult(STAGE, True, (config.cube,), _facts(about, inventory))
 
@@ -87,36 +94,47 @@ def ingest(config: Config, executor: Executor | None = None, reporter: Reporter 
 class Intake(NamedTuple):
     """What there is to ingest, and onto which grid: all that decides whether a cube is made from it."""
 
-    outline: BaseGeometry
-    source: Source
+    observations: Observations
     settings: IngestSettings
     inventory: Inventory
+    inputs: Mapping[Shard, ShardInputs]
     stage: ShardStage  # the cube that would be made
+
+    def of(self, inventory: Inventory) -> "Intake":
+        """Return the intake of another inventory, for the store that has been begun."""
+        inputs = shard_inputs(self.settings, inventory, self.stage.grid)
+        stage = replace(self.stage, made_from=_made_from(inputs))
+        return self._replace(inventory=inventory, inputs=inputs, stage=stage)
 
 
 def take_in(run: Run) -> Intake:
-    """Look at every file of the year, and write nothing.
+    """Open every file of the year, and write nothing.
 
     Raises:
-        UserError: there are no files, or too many are missing or bad, or none of them reaches the region.
+        UserError: there are no files, too many are missing or bad, or none of them reaches the region.
     """
     config = run.config
     outline = read_outline(config.region.outline)
     grid = make_grid(config.ingest.grid, outline, config.ingest.shard, config.ingest.chunk)
     source = open_source(config)
+    as_of = AsOf(config.ingest.as_of, config.ingest.calendar)
+    observations = Observations(source, config.observations, outline, as_of)
     settings = _settings(config, source, grid)
     known = stores.find(config.cube)
     undecodable = layout.attributes(known).get(_UNDECODABLE, {}) if known is not None else {}
-    inventory = take_inventory(
-        source, config.observations, outline, undecodable, run.executor, run.reporter, _as_of(config)
-    )
+    inventory = take_inventory(run, observations, undecodable)
     _refuse_too_few(inventory, config)
     _refuse_elsewhere(inventory, grid, config)
-    return Intake(outline, source, settings, inventory, _stage(config, settings, inventory, grid, outline))
+    inputs = shard_inputs(settings, inventory, grid)
+    return Intake(observations, settings, inventory, inputs, _stage(config, settings, inventory, grid, inputs))
 
 
-def _as_of(config: Config) -> AsOf:
-    return AsOf(config.ingest.as_of, config.ingest.calendar)
+def _settings(config: Config, source: Source, grid: Grid) -> IngestSettings:
+    """Return how observations become averages on the grid."""
+    cells = (layout.spatial_attributes(grid.geobox), grid.shard, grid.chunk)
+    how = (config.year, config.ingest.calendar, source.settings(), config.ingest.min_valid_share, cells)
+    of_settings = fingerprint_of(STAGE, VERSION, how)
+    return IngestSettings(source, config.year, config.ingest.calendar, config.ingest.min_valid_share, of_settings)
 
 
 def _fingerprint(settings: IngestSettings, inventory: Inventory) -> Fingerprint:
@@ -124,12 +142,20 @@ def _fingerprint(settings: IngestSettings, inventory: Inventory) -> Fingerprint:
     return fingerprint_of(settings.fingerprint, inventory.inputs(inventory.scenes))
 
 
+def _made_from(inputs: Mapping[Shard, ShardInputs]) -> dict[Shard, Fingerprint]:
+    return {shard: one.fingerprint for shard, one in inputs.items()}
+
+
 def _stage(
-    config: Config, settings: IngestSettings, inventory: Inventory, grid: Grid, outline: BaseGeometry
+    config: Config,
+    settings: IngestSettings,
+    inventory: Inventory,
+    grid: Grid,
+    inputs: Mapping[Shard, ShardInputs],
 ) -> ShardStage:
-    """Return what ingest writes of the files that there are."""
+    """Return what ingest writes from the files of the inventory."""
     source, days = settings.source, composite_dates(config.year, config.ingest.calendar)
-    cells = cells_inside(grid, outline)
+    cells = cells_inside(grid, read_outline(config.region.outline))
     work = work_of(grid, source.channels, len(days), cells)
     return ShardStage(
         STAGE,
@@ -137,7 +163,7 @@ def _stage(
         _fingerprint(settings, inventory),
         grid,
         tuple(layers(source.channels)),
-        shard_fingerprints(settings, inventory, grid),
+        _made_from(inputs),
         method=settings.fingerprint,
         axes=(layout.time_axis(days),),
         about=_about(config, source, inventory),
@@ -148,54 +174,43 @@ def _stage(
 
 
 def strips_left(intake: Intake) -> list[Strip]:
-    """Return what is still to be done of the cube: all of it where another method has made the one that is there."""
+    """Return the strips that are still to be done: all of them where the cube was made by another method."""
     stage = intake.stage
-    return strips_of(stage.to_do(), intake.inventory, intake.settings, stage.grid, stage.made_from)
+    return strips_of(stage.to_do(), intake.inputs, intake.inventory, intake.settings, stage.grid)
 
 
 def _do_strips(run: Run, intake: Intake) -> Inventory:
-    """Do every shard that is not made from this very content; files whose pixels cannot be read leave the inventory.
+    """Do every shard that is not made from this content, and return the inventory of the files that were used.
 
-    A file that fails in one shard is left out everywhere: shards that had used other parts of it are done once more.
+    A file whose pixels cannot be read in one shard is used in none: shards that had used other parts of it are done
+    again.
     """
-    config, stage, inventory = run.config, intake.stage, intake.inventory
+    stage = intake.stage
     undecodable = dict(layout.attributes(stores.open_to_read(stage.path)).get(_UNDECODABLE, {}))
     task = partial(ingest_strip, intake.settings, stage.writer)
-    while strips := strips_left(intake._replace(inventory=inventory, stage=stage)):
+    while strips := strips_left(intake):
         unreadable: dict[Path, str] = {}
         for found in stage.do_shards(run, task, strips):
             unreadable |= found
         for path, reason in unreadable.items():
             run.reporter.message(f"set aside: {reason}")
-            undecodable[inventory.digests[path]] = reason
+            undecodable[intake.inventory.digests[path]] = reason
         if unreadable:
             stores.open_to_write(stage.path).update_attributes({_UNDECODABLE: undecodable})
-            inventory = without_unreadable(
-                inventory, intake.source, config.observations, intake.outline, unreadable, _as_of(config)
-            )
-            stage = replace(stage, made_from=shard_fingerprints(intake.settings, inventory, stage.grid))
-    return inventory
+            intake = intake.of(without_unreadable(intake.inventory, intake.observations, unreadable))
+    return intake.inventory
 
 
 def _refuse_too_few(inventory: Inventory, config: Config) -> None:
+    """Refuse an inventory of which too much is missing, see `refuse_too_few`."""
     way_out = "Fetch them again, or give the day with --as-of if the year is still running."
     if config.raster.folder is not None:
         way_out = f"Check raster.files and ingest.calendar ({config.ingest.calendar})."
     refuse_too_few(inventory, config.observations, config.ingest.max_missing_share, way_out)
 
 
-def _say_quality(quality: dict[str, Any], reporter: Reporter) -> None:
-    """Say what became of the pixels; where none counts, that is hardly meant."""
-    valued, accepted = quality["pixels_with_value"] / max(1, quality["pixels"]), quality["accepted_share"]
-    reporter.message(f"{100 * valued:.1f} % of the pixels hold a value, {100 * accepted:.1f} % of these are accepted")
-    if valued * accepted == 0:
-        reporter.message(
-            "warning: no observation counts, so the cube is empty. Check the valid range and the quality rules."
-        )
-
-
 def _refuse_elsewhere(inventory: Inventory, grid: Grid, config: Config) -> None:
-    """Stop where no file reaches the region: so a wrong reference system shows.
+    """Refuse files of which none reaches the region: a wrong reference system shows in this way.
 
     Raises:
         UserError: no scene meets the grid.
@@ -210,33 +225,8 @@ def _refuse_elsewhere(inventory: Inventory, grid: Grid, config: Config) -> None:
         )
 
 
-def quality_shares(counts: Counter[str]) -> dict[str, Any]:
-    """What became of the pixels of all dates: how many held a value, which share of these each rule rejects."""
-    observed = counts.pop(OBSERVED, 0)
-    accepted = counts.pop(ACCEPTED, 0)
-    codes = {name: count for name, count in counts.items() if name.startswith("code ")}
-    pixels = observed + sum(codes.values())
-    return {
-        "pixels": pixels,
-        "pixels_with_value": observed,
-        "accepted_share": _share(accepted, observed),
-        "rejected_shares": {n: _share(c, observed) for n, c in sorted(counts.items()) if n not in codes},
-        "code_shares": {name.removeprefix("code "): _share(count, pixels) for name, count in sorted(codes.items())},
-    }
-
-
-def _share(part: int, whole: int) -> float:
-    return round(part / whole, 6) if whole else 0.0
-
-
-def _settings(config: Config, source: Source, grid: Grid) -> IngestSettings:
-    cells = (layout.spatial_attributes(grid.geobox), grid.shard, grid.chunk)
-    how = (config.year, config.ingest.calendar, source.settings(), config.ingest.min_valid_share, cells)
-    of_settings = fingerprint_of(STAGE, VERSION, how)
-    return IngestSettings(source, config.year, config.ingest.calendar, config.ingest.min_valid_share, of_settings)
-
-
-def _about(config: Config, source: Source, inventory: Inventory) -> dict[str, Any]:
+def _about(config: Config, source: Source, inventory: Inventory) -> dict[str, object]:
+    """Return the attributes of the cube."""
     about = source.about(inventory.scenes)
     if inventory.simulated:
         about["source"] += f" (simulated: {inventory.simulated.removeprefix('yes: ')})"
@@ -249,20 +239,10 @@ def _about(config: Config, source: Source, inventory: Inventory) -> dict[str, An
         "simulated": inventory.simulated,
         **about,
         "qc_rules": {rule.name: rule.describe() for rule in source.rules},
-        **_found(inventory),
+        **inventory.attributes(),
     }
 
 
-def _found(inventory: Inventory) -> dict[str, Any]:
-    return {
-        "granules": len(inventory.scenes),
-        "bad_granules": dict(inventory.bad),
-        "missing_granules": list(inventory.missing),
-        "newest_composite": inventory.newest,
-        "awaited_composites": [day.isoformat() for day in inventory.awaited],
-    }
-
-
-def _facts(about: dict[str, Any], inventory: Inventory) -> dict[str, Any]:
-    told = ("qc_policy", "qc_rules", "quality", "simulated")
-    return {**_found(inventory), **{name: about[name] for name in told if name in about}}
+def _facts(about: Mapping[str, object], inventory: Inventory) -> dict[str, object]:
+    """Return the files that were used and the quality of their pixels, from the attributes of a cube."""
+    return {**inventory.attributes(), **{name: about[name] for name in _QUALITY_ATTRIBUTES if name in about}}

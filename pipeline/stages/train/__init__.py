@@ -1,0 +1,1 @@
+"""Train the joint network on sampled cells of the cube."""

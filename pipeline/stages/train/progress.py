@@ -1,8 +1,9 @@
-"""The progress of training as one bar."""
+"""Show the progress of training as one bar."""
 
-from typing import Any, Final
+from typing import Final
 
 from pipeline.base.progress import Reporter, Silent, Task
+from pipeline.runtime.executor import Event
 
 _SHOWN: Final = {"pretrain": ("mse", "pre"), "joint": ("rec", "pre", "clu")}  # losses that fit beside a bar
 
@@ -10,14 +11,14 @@ _SHOWN: Final = {"pretrain": ("mse", "pre"), "joint": ("rec", "pre", "clu")}  # 
 class TrainingBar:
     """Turns an estimator's progress events, which count from the start of their phase, into steps of one bar.
 
-    A training that goes on where another was stopped is said to, and its bar goes on there.
+    Where a training goes on from a saved state, a message says so, and the bar begins there.
     """
 
     def __init__(self, task: Task, reporter: Reporter | None = None, pretraining_steps: int = 0) -> None:
         self._task, self._reporter, self._before = task, reporter or Silent(), pretraining_steps
         self._done: dict[str, int] = {}  # steps of every phase
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: Event) -> None:
         """Show one event."""
         if "message" in event:
             self._reporter.message(event["message"])
@@ -36,7 +37,7 @@ class TrainingBar:
 
 
 def _brief(value: float) -> str:
-    """A number in at most four characters, beside a sign: .12, 3.4, 56, 780, 7e-5."""
+    """Return a number in at most four characters, besides a sign: .12, 3.4, 56, 780, 7e-5."""
     if value == 0:
         return "0"
     if 10 <= abs(value) < 1000:

@@ -1,4 +1,4 @@
-"""A sample of the cube to train on: series drawn evenly over the country, and all series shard by shard."""
+"""Read series of the cube to train on: a sample drawn evenly over the country, and all series shard by shard."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ import numpy as np
 
 from pipeline.base.accounting import count_pixels
 from pipeline.base.locations import Location
-from pipeline.base.progress import Reporter
 from pipeline.base.stage_names import Stage
 from pipeline.cube import layout, stores
 from pipeline.cube.channels import read_channels
@@ -16,8 +15,8 @@ from pipeline.cube.masks import count_cells
 from pipeline.cube.series import mapped_series, to_series
 from pipeline.grid.grid import Shard
 from pipeline.grid.sampling import along_blocks, draw
-from pipeline.runtime.executor import Executor
 from pipeline.runtime.stage import run_shards
+from pipeline.stages.context import Run
 
 
 @dataclass(frozen=True)
@@ -29,23 +28,28 @@ class Sample:
     column: np.ndarray  # (n,) int64
 
 
-def sample_series(path: Location, size: int, seed: int, executor: Executor, reporter: Reporter) -> Sample:
-    """Draw cells to train on at random, in proportion from all parts of the country.
+def sample_series(run: Run, size: int, seed: int) -> Sample:
+    """Draw cells of the prepared cube to train on at random, in proportion from all parts of the country.
 
     Args:
-        path: of the cube, prepared.
+        run: with the cube; its workers read the series.
         size: number of series; all cells to train on if there are fewer.
-        seed: the same seed gives the same series, in the same order, whatever the executor.
+        seed: the same seed draws the same series in the same order, whatever the executor.
+
+    Raises:
+        UserError: there is no prepared cube.
+        ShardsFailed: some shards could not be read.
     """
+    path = run.config.cube
     places = draw(count_cells(stores.require(path, Stage.PREPARE, "prepare"), "train_mask"), size, seed)
     shares = [_Share(shard, chosen) for shard, chosen in places.items()]
-    drawn = dict(run_shards(executor, partial(_sample_shard, path=path), shares, "sample", reporter))
+    drawn = dict(run_shards(run.executor, partial(_sample_shard, path=path), shares, "sample", run.reporter))
     parts = [drawn[shard] for shard in places]
     return Sample(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("series", "row", "column")))
 
 
 def series_by_shard(path: Location) -> Iterator[np.ndarray]:
-    """All series (n, T, C) to train on, of one shard after the other: memory is bounded by the shard."""
+    """Yield all series (n, T, C) to train on, one shard after the other: memory is bounded by the shard."""
     group = stores.require(path, Stage.PREPARE, "prepare")
     grid = layout.read_grid(group)
     for shard in grid.shards:
@@ -56,7 +60,7 @@ def series_by_shard(path: Location) -> Iterator[np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class _Share:
-    """What is drawn from one shard: numbers in the sequence of its cells (see `pipeline.grid.sampling`)."""
+    """What is drawn from one shard: places in the sequence of its cells, see `pipeline.grid.sampling`."""
 
     shard: Shard
     places: np.ndarray
@@ -66,6 +70,7 @@ class _Share:
 
 
 def _sample_shard(share: _Share, *, path: Location) -> tuple[Shard, Sample]:
+    """Read the series that are drawn from one shard."""
     group = stores.open_to_read(path)
     window = layout.read_grid(group).window(share.shard)
     channels = read_channels(group)

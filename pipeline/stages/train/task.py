@@ -1,7 +1,8 @@
-"""The training itself, wherever it runs: in this process, or on a GPU worker of the cluster."""
+"""Train the network, in this process or on a GPU worker of the cluster."""
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,38 +15,39 @@ from model import JointClustering, TrainingDiverged
 from pipeline.base import locks
 from pipeline.base.errors import UserError
 from pipeline.base.files import write_text
+from pipeline.base.fingerprint import Fingerprint
 from pipeline.base.locations import Location
 from pipeline.runtime.executor import Listener
 from pipeline.stages.train.sample import series_by_shard
 
-_FINGERPRINT: Final = "fingerprint"
+_FINGERPRINT: Final = "fingerprint"  # name of the file in the folder of the state
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingTask:
-    """A training and all that it needs; called with what takes its events, it gives the files of the trained model.
+    """A training and all that it needs. It is called with a listener to its events and returns the model's files.
 
-    Its state is kept in the folder `state` of the machine it runs on; where an earlier run of the same was killed, it
-    goes on at the last target update.
+    Its state is saved in the folder `state` of the machine that it runs on. Where an earlier run of the same training
+    was killed, it goes on at the last target update.
     """
 
-    parameters: dict[str, Any]  # of JointClustering
+    parameters: Mapping[str, Any]  # of JointClustering
     series: np.ndarray  # (n, T, C)
-    about: dict[str, Any]  # kept in the model: calendar, channels, ...
+    about: Mapping[str, object]  # saved in the model: calendar, channels, ...
     state: Path
-    mark: str  # fingerprint: a state with another one is of another training
+    fingerprint: Fingerprint  # a state with another one is of another training
     cube: Location
     population: bool  # whether cluster sizes are summed over all series of the cube
 
     def __call__(self, listener: Listener) -> dict[str, bytes]:
-        """Train; the files of the model by name.
+        """Train, and return the content of the model's files by name.
 
         Raises:
             UserError: training does not converge, or the state cannot be written.
-            Cancelled: by the listener, where nobody waits for the result any more.
+            Cancelled: raised by the listener where nobody waits for the result any more.
         """
         torch.set_num_threads(1)  # measured: on networks this small a second thread costs more than it brings
-        # a worker whose run was killed ends its training at its next event: until then the state is still its own
+        # a worker whose run was killed ends its training at its next event, and writes its state until then
         with locks.hold(self.state.with_name(f".{self.state.name}"), "training", wait=True):
             self._begin_state(listener)
             estimator = JointClustering(**self.parameters)
@@ -67,17 +69,17 @@ class TrainingTask:
             return {path.name: path.read_bytes() for path in (Path(folder) / "model").iterdir()}
 
     def _begin_state(self, listener: Listener) -> None:
-        """Make the folder of the state; what a training with other inputs or settings left there is removed."""
+        """Make the folder of the state; the state of a training with other inputs or settings is removed."""
         written = self.state / _FINGERPRINT
         try:
             if self.state.exists():
-                if written.exists() and written.read_text() == self.mark:
+                if written.exists() and written.read_text() == self.fingerprint:
                     return
                 text = f"an unfinished training with other inputs or settings is discarded: {self.state}"
                 listener({"message": text})
-                written.unlink(missing_ok=True)  # first: a kill leaves nothing that looks like a state to go on from
+                written.unlink(missing_ok=True)  # first: after a kill nothing looks like a state to go on from
                 shutil.rmtree(self.state)
-            write_text(written, self.mark)
+            write_text(written, self.fingerprint)
         except OSError as error:
             raise self._cannot_write(error) from None
 
@@ -87,9 +89,9 @@ class TrainingTask:
         )
 
 
-def begun_with(state: Path) -> str | None:
-    """The fingerprint of the unfinished training whose state lies in a folder, or None."""
+def begun_with(state: Path) -> Fingerprint | None:
+    """Return the fingerprint of the unfinished training whose state is in a folder; None where there is none."""
     try:
-        return (state / _FINGERPRINT).read_text()
+        return Fingerprint((state / _FINGERPRINT).read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -108,7 +108,7 @@ def test_a_year_is_judged_on_every_mapped_cell_of_a_certain_season(country, fake
 def test_the_sample_is_that_of_the_train_stage_and_filling_is_measured_on_others(country, finished):
     config = small_config(country, finished.out, training__sample_pixels=200, ingest__shard=16, ingest__chunk=8)
     trial = YearTrial(config, 0.1, InProcess(), Silent())
-    drawn = sample_series(config.cube, 200, config.seed, InProcess(), Silent())
+    drawn = sample_series(Run(config), 200, config.seed)
     np.testing.assert_array_equal(trial.series, drawn.series)
     hidden = trial.hidden
     assert hidden is not None

@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.fillings import fill_with_mean
-from pipeline.base.progress import Silent
 from pipeline.cube import layout, stores
 from pipeline.cube.series import mapped_series
 from pipeline.grid.grid import Shard
 from pipeline.grid.sampling import along_blocks, draw
 from pipeline.runtime.executor import InProcess
+from pipeline.stages.context import Run
 from pipeline.stages.train.sample import sample_series, series_by_shard
 
 SIDE = 16  # cells of the shards of a made-up country
@@ -85,7 +85,7 @@ def test_a_channel_that_a_series_never_observed_takes_the_mean_that_is_given():
 
 
 def test_the_sample_depends_on_the_seed_alone(finished):
-    one, two, other = (sample_series(finished.cube, 100, seed, InProcess(), Silent()) for seed in (1, 1, 2))
+    one, two, other = (sample_series(Run(finished), 100, seed) for seed in (1, 1, 2))
     assert one.series.shape == (100, 46, 1)
     for name in ("series", "row", "column"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
@@ -98,14 +98,14 @@ def test_the_order_in_which_shards_are_ready_does_not_matter(finished):
         def run(self, function, items, *, name, gpu=False):
             yield from reversed(list(super().run(function, items, name=name, gpu=gpu)))
 
-    one, other = (sample_series(finished.cube, 100, 1, executor, Silent()) for executor in (InProcess(), Backwards()))
+    one, other = (sample_series(Run(finished, executor), 100, 1) for executor in (InProcess(), Backwards()))
     np.testing.assert_array_equal(one.series, other.series)
     np.testing.assert_array_equal(one.row, other.row)
 
 
 @pytest.mark.parametrize("size", [100, 10**6])
 def test_a_sample_knows_the_cells_that_its_series_belong_to(finished, size):
-    sample = sample_series(finished.cube, size, 0, InProcess(), Silent())
+    sample = sample_series(Run(finished), size, 0)
     group = stores.open_to_read(finished.cube)
     fpar = layout.array(group, "fpar")[:][:, sample.row, sample.column].T
     np.testing.assert_array_equal(np.isnan(sample.series[..., 0]), fpar == 255)
@@ -115,7 +115,7 @@ def test_a_sample_knows_the_cells_that_its_series_belong_to(finished, size):
 
 
 def test_a_sample_larger_than_the_country_is_the_country(finished):
-    everything = sample_series(finished.cube, 10**6, 0, InProcess(), Silent())
+    everything = sample_series(Run(finished), 10**6, 0)
     assert len(everything.series) == 1687
 
 

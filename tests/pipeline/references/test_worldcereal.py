@@ -17,7 +17,7 @@ from pipeline.grid.polygons import read_outline
 from pipeline.references import legend, worldcereal
 from pipeline.references.majority import majority
 from pipeline.stages.context import Run
-from pipeline.stages.reference import open_reference, reduce_reference, reference_mark, reference_to_geotiff
+from pipeline.stages.reference import open_reference, reduce_reference, reference_fingerprint, reference_to_geotiff
 from tests.support.class_maps import write_map
 from tests.support.small_country import small_config
 
@@ -180,7 +180,7 @@ def test_the_mark_follows_what_the_zips_hold(country, tmp_path, zones):
     def mark():
         config = small_config(country, tmp_path, year=2021, reference__path=zones)
         grid = make_grid("epsg3035-1km", read_outline(config.region.outline), 16, 8)
-        return reference_mark(open_reference(config), grid)
+        return reference_fingerprint(open_reference(config), grid)
 
     for product in ("wintercereals", "maize"):
         write_zip(zones, product, [([[NO, YES]], (0, 0))])

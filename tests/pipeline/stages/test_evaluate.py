@@ -10,7 +10,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import write_text
 from pipeline.cube import layout, stores
 from pipeline.runtime.executor import InProcess
-from pipeline.stages.evaluate import evaluate, evaluate_mark, read_accuracy
+from pipeline.stages.evaluate import evaluate, evaluate_fingerprint, read_accuracy
 from tests.support.small_country import small_config
 
 
@@ -107,13 +107,13 @@ def test_the_sample_does_not_depend_on_the_order_of_shards(copied):
 
 
 def test_regions_sizes_and_seed_decide_whether_figures_are_made_again(copied, tmp_path):
-    marks = {evaluate_mark(copied, "map", "reference")}
+    marks = {evaluate_fingerprint(copied, "map", "reference")}
     for changed in ({"sample_size": 301}, {"region_sample_size": 101}, {"region_name": "name"}, {"regions": None}):
         evaluation = copied.evaluation.model_copy(update=changed)
-        marks.add(evaluate_mark(copied.model_copy(update={"evaluation": evaluation}), "map", "reference"))
-    marks.add(evaluate_mark(copied.model_copy(update={"seed": 7}), "map", "reference"))
+        marks.add(evaluate_fingerprint(copied.model_copy(update={"evaluation": evaluation}), "map", "reference"))
+    marks.add(evaluate_fingerprint(copied.model_copy(update={"seed": 7}), "map", "reference"))
     regions_file(copied.evaluation.regions, all=box(8, 44, 10, 46))
-    marks.add(evaluate_mark(copied, "map", "reference"))
+    marks.add(evaluate_fingerprint(copied, "map", "reference"))
     assert len(marks) == 7
 
 

@@ -22,7 +22,8 @@ from pipeline.runtime.executor import InProcess
 from pipeline.runtime.stage import StageResult
 from pipeline.sources.raster.rasters import Rasters
 from pipeline.sources.raster.settings import Raster
-from pipeline.stages.ingest.inventory import take_inventory, without_unreadable
+from pipeline.stages.context import Run
+from pipeline.stages.ingest.inventory import Observations, take_inventory, without_unreadable
 from pipeline.stages.ingest.stage import ingest
 from pipeline.stages.run import run
 from tests.support.granule_dialects import restore, set_attributes
@@ -34,7 +35,7 @@ DAMAGED_ROW = 1130  # of the tile: within the northern shards alone
 
 
 class Listener(Silent):
-    """Keeps what it is told."""
+    """Records the messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -366,7 +367,7 @@ def make_rasters(tmp_path: Path, days: list[str]) -> Rasters:
 
 def test_inputs_are_dates_and_contents_in_an_order_of_their_own(tmp_path):
     source = make_rasters(tmp_path, ["2018001", "2018009", "2018017"])
-    inventory = take_inventory(source, tmp_path, box(0, 35, 20, 50), {}, InProcess(), Silent())
+    inventory = take_inventory(Run(Config()), Observations(source, tmp_path, box(0, 35, 20, 50)), {})
     inputs = inventory.inputs(inventory.scenes)
     assert [day for day, _ in inputs] == ["2018-01-01", "2018-01-09", "2018-01-17"]
     assert inventory.inputs(inventory.scenes[::-1]) == inputs
@@ -374,13 +375,14 @@ def test_inputs_are_dates_and_contents_in_an_order_of_their_own(tmp_path):
     assert inputs[:1] == inventory.inputs(inventory.scenes[:1])
 
 
-def test_stock_without_unreadable_files_is_the_stock_of_the_folder_without_them(tmp_path):
-    source, outline = make_rasters(tmp_path, ["2018001", "2018009", "2018017"]), box(0, 35, 20, 50)
-    inventory = take_inventory(source, tmp_path, outline, {}, InProcess(), Silent())
+def test_the_inventory_without_unreadable_files_is_that_of_the_folder_without_them(tmp_path):
+    source = make_rasters(tmp_path, ["2018001", "2018009", "2018017"])
+    observations = Observations(source, tmp_path, box(0, 35, 20, 50))
+    inventory = take_inventory(Run(Config()), observations, {})
     path = tmp_path / "f_2018009.tif"
-    less = without_unreadable(inventory, source, tmp_path, outline, {path: "f_2018009.tif: spoilt"})
+    less = without_unreadable(inventory, observations, {path: "f_2018009.tif: spoilt"})
     path.unlink()
-    expected = take_inventory(source, tmp_path, outline, {}, InProcess(), Silent())
+    expected = take_inventory(Run(Config()), observations, {})
     assert less == replace(expected, bad={"f_2018009.tif": "f_2018009.tif: spoilt"})
     assert expected.n_expected == 46
     assert len(expected.missing) == 44
@@ -395,7 +397,7 @@ def test_bad_files_in_folders_below_are_named_by_their_place(tmp_path):
     bad.write_bytes(bad.read_bytes()[:200])
     channels = ({"name": "fpar", "valid_range": (0, 100)},)
     source = Rasters(Raster(folder=tmp_path, files=("{place}/f_%Y%j.tif",), channels=channels), 2018, "eight-day")
-    inventory = take_inventory(source, tmp_path, box(0, 35, 20, 50), {}, InProcess(), Silent())
+    inventory = take_inventory(Run(Config()), Observations(source, tmp_path, box(0, 35, 20, 50)), {})
     assert list(inventory.bad) == ["b/f_2018001.tif"]
     assert [scene.place for scene in inventory.scenes] == ["a"]
 

@@ -18,7 +18,7 @@ from pipeline.references import PRODUCTS, eucropmap, legend
 from pipeline.stages.context import Run
 from pipeline.stages.ingest.stage import ingest
 from pipeline.stages.prepare import prepare
-from pipeline.stages.reference import open_reference, reduce_reference, reference_mark, reference_to_geotiff
+from pipeline.stages.reference import open_reference, reduce_reference, reference_fingerprint, reference_to_geotiff
 from tests.support.class_maps import write_map
 from tests.support.small_country import MAIZE, WHEAT, WOOD, crop_code, small_config, write_reference
 
@@ -173,7 +173,7 @@ def test_a_table_of_one_s_own_changes_seasons_crops_and_the_fingerprint(country,
         )
     )
     own = small_config(country, tmp_path, reference__classes=table, ingest__shard=16, ingest__chunk=8)
-    marks = [reference_mark(open_reference(one), grid_of(one)) for one in (config, own)]
+    marks = [reference_fingerprint(open_reference(one), grid_of(one)) for one in (config, own)]
     assert marks[0] != marks[1]
     group = reduced(own)
     code, season = (layout.array(group, name)[:] for name in ("code", "season"))
@@ -197,7 +197,7 @@ def test_weak_seasons_count_only_when_asked_for(country, tmp_path):
 def test_the_mark_follows_the_content_and_not_the_name(country, tmp_path):
     def mark(path):
         config = small_config(country, tmp_path, reference__path=path)
-        return reference_mark(open_reference(config), grid_of(config))
+        return reference_fingerprint(open_reference(config), grid_of(config))
 
     shutil.copy(country / "reference.tif", tmp_path / "copy.tif")
     assert mark(tmp_path / "copy.tif") == mark(country / "reference.tif")

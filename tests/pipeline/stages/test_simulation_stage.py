@@ -22,7 +22,7 @@ from pipeline.config.config import Config, load_config
 from pipeline.runtime.dask.executor import OnDask
 from pipeline.runtime.executor import InProcess
 from pipeline.sources.viirs.names import GranuleName, parse_name
-from pipeline.stages.simulate import simulate
+from pipeline.stages.simulate.stage import simulate
 from pipeline.stages.sources import open_source
 from tests.support.paths import ROOT
 
@@ -133,7 +133,7 @@ def test_a_killed_run_leaves_no_half_file_and_is_finished_by_the_next(
     config = small(tmp_path)
     program = (
         "from pathlib import Path; from pipeline.config.config import load_config\n"
-        "from pipeline.stages.simulate import simulate\n"
+        "from pipeline.stages.simulate.stage import simulate\n"
         f"simulate(load_config(out=Path({str(config.out)!r}), region__outline=Path({str(config.region.outline)!r})))"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
@@ -209,7 +209,7 @@ def test_a_full_disk_is_told_without_a_traceback(tmp_path: Path) -> None:
     program = (
         "import resource, signal; from pathlib import Path\n"
         "from pipeline.config.config import load_config; from pipeline.base.errors import UserError\n"
-        "from pipeline.stages.simulate import simulate; \n"
+        "from pipeline.stages.simulate.stage import simulate; \n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         f"config = load_config(out=Path({str(config.out)!r}), region__outline=Path({str(config.region.outline)!r}))\n"
         "try:\n    simulate(config)\nexcept UserError as error:\n    print(error)"

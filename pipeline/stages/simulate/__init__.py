@@ -1,0 +1,1 @@
+"""Simulate a year of granules and the crop map that the result is compared with."""
