@@ -1,4 +1,4 @@
-"""What the estimators share that learn their clusters in the embedding with a sharpened target (Algorithm 1)."""
+"""The joint method of the paper, and what it shares with other methods that Algorithm 1 trains."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,24 +7,26 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from model.estimators.base import Population, SeriesClustering, Trained
+from model.estimators.base import SeriesClustering
 from model.networks.joint import new_model
 from model.networks.series_model import SeriesModel
 from model.series import FloatArray
 from model.training.fit import fit_model
-from model.training.pretraining import Progress
+from model.training.progress import Progress
+from model.training.target import Population
+from model.training.trained import Trained
 
 
 class DeepClustering(SeriesClustering):
-    """Clusters whose centres are trained with the networks; every series belongs to each with probability q (Eq 6)."""
+    """Clustering by centres that are trained with the networks; q (Eq 6) is the probability of each cluster."""
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """q (n, K), Eq 6; NaN where a series has none."""
+        """Return q (n, K) of Eq 6; NaN for a series without any observation."""
         return self.infer(X).proba
 
-    @staticmethod
-    def _new_model(parameters: Mapping[str, Any], n_times: int, n_channels: int) -> SeriesModel:
-        return new_model(parameters, n_times, n_channels)
+    def new_model(self, n_times: int, n_channels: int) -> SeriesModel:
+        """Return the untrained networks of this estimator for series of these sizes."""
+        return new_model(self.training_parameters(), n_times, n_channels)
 
     @staticmethod
     def _train(
@@ -35,7 +37,7 @@ class DeepClustering(SeriesClustering):
         checkpoint: Path | None,
         population: Population | None,
     ) -> Trained:
-        return Trained(*fit_model(x, m, parameters, progress, checkpoint=checkpoint, population=population))
+        return fit_model(x, m, parameters, progress, checkpoint=checkpoint, population=population)
 
 
 class JointClustering(DeepClustering):
@@ -149,5 +151,6 @@ class JointClustering(DeepClustering):
         self.device = device
         self.random_state = random_state
 
-    def _training_parameters(self) -> dict[str, Any]:
+    def training_parameters(self) -> Mapping[str, Any]:
+        """Return every parameter of the training: the constructor's, and those that this method fixes."""
         return {**self.get_params(), "filling": "network", "masked_reconstruction": True}

@@ -72,7 +72,8 @@ class CRLIModel(SeriesModel):
 def nearest(z: Tensor, centres: Tensor) -> Tensor:
     """The assignment (B, K) of k-means: 1 for the centre of (K, D) that is nearest to z (B, D), 0 for the others."""
     distance = (z.detach().unsqueeze(1) - centres).square().sum(-1)
-    return torch.nn.functional.one_hot(distance.argmin(1), len(centres)).to(z.dtype)
+    number: Tensor = distance.argmin(1)
+    return torch.nn.functional.one_hot(number, len(centres)).to(z.dtype)
 
 
 def kmeans_loss(latent: Tensor, n_clusters: int) -> Tensor:
@@ -86,4 +87,5 @@ def kmeans_loss(latent: Tensor, n_clusters: int) -> Tensor:
     h = latent.detach().double()
     _, vectors = torch.linalg.eigh(h.t() @ h)  # ascending
     top = vectors[:, max(0, vectors.shape[1] - n_clusters) :].to(latent.dtype)  # V
-    return latent.square().sum() - (latent @ top).square().sum()
+    left: Tensor = latent.square().sum() - (latent @ top).square().sum()
+    return left

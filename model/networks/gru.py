@@ -142,5 +142,6 @@ class GRU(nn.Module):
         """Hidden states (T, H, B) of the sequence x (T, n_inputs, B), from a zero state."""
         parameters = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         if torch.is_grad_enabled():
-            return _GRUSequence.apply(x, *parameters)
+            states: Tensor = _GRUSequence.apply(x, *parameters)
+            return states
         return _run(x, *parameters, keep_gates=False)[0][1:]

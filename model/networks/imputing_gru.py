@@ -117,5 +117,6 @@ def imputing_gru(
     parameters = (weight_imp, bias_imp, weight_ih, weight_hh, bias_ih, bias_hh)
     x, observed = torch.where(observed, x, 0), observed.to(x.dtype)
     if torch.is_grad_enabled():
-        return _ImputingGRU.apply(x, observed, *parameters)
+        estimates: Tensor = _ImputingGRU.apply(x, observed, *parameters)
+        return estimates
     return _run(x, observed, *parameters, keep=False)[0]

@@ -53,7 +53,8 @@ class JointModel(SeriesModel):
 
     def decoded_centres(self) -> Tensor:
         """The series (K, T, C), scaled, that the decoder makes of the centres."""
-        return self.autoencoder.decode(self.centres).unflatten(1, (self.n_times, self.n_channels))
+        decoded = self.autoencoder.decode(self.centres)  # (K, T * C)
+        return decoded.view(len(decoded), self.n_times, self.n_channels)
 
 
 def new_model(

@@ -13,7 +13,7 @@ from model.series import channel_mean, select
 
 def _linear(n_inputs: int, n_outputs: int, rng: torch.Generator | None) -> nn.Linear:
     # skip_init: nn.Linear's own initialisation would draw from torch's global random numbers.
-    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs)
     nn.init.xavier_uniform_(layer.weight, generator=rng)
     nn.init.zeros_(layer.bias)
     return layer
