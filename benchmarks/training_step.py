@@ -1,4 +1,4 @@
-"""One training iteration: the hand-written recurrences of `model` against the same networks in plain PyTorch.
+"""Time one training iteration: the recurrences of `model` against the same networks in plain PyTorch.
 
     python -m benchmarks.training_step [--batch 1000] [--dates 46] [--repeats 10] [--threads 1]
 
@@ -24,7 +24,7 @@ from model.training.algorithm import JointTraining
 
 
 class PlainGenerator(nn.Module):
-    """The generator as its equations read: a loop over dates in each direction, differentiated by autograd."""
+    """The generator as in its equations: a loop over dates in each direction, differentiated by autograd."""
 
     def __init__(self, fast: Generator) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class PlainDiscriminator(nn.Module):
 
 
 def plain(model: JointModel) -> JointModel:
-    """The same model, recurrences replaced by plain ones with the same weights."""
+    """Return the same model with plain recurrences in the place of its own, and the same weights."""
     twin = copy.deepcopy(model)
     twin.generator = PlainGenerator(model.generator)
     if model.discriminator is not None:

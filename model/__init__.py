@@ -1,4 +1,4 @@
-"""The methods: networks, losses, training and three estimators. Pure torch, numpy and scikit-learn."""
+"""The methods: networks, losses, training and three estimators; they need torch, numpy and scikit-learn alone."""
 
 from model.estimators.crli import CRLI
 from model.estimators.inference import DateInference, Inference

@@ -110,7 +110,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """Tell whether a value is a finite number; True and False are none."""
+    """Return whether a value is a finite number; True and False are none."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:

@@ -21,7 +21,7 @@ class CRLI(SeriesClustering):
     autoencoder makes a latent of each series that a k-means loss draws together, and k-means clusters the latents.
 
     Generator and discriminator are those of `JointClustering`; both sides have their own Adam. Labels are hard: there
-    is no `predict_proba`, and `infer` gives 1 for the nearest centre and 0 for the others.
+    is no `predict_proba`, and `infer` returns 1 for the nearest centre and 0 for the others.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ def describe(estimator: str, parameters: Mapping[str, object], learned: Learned)
     """Return the text of model.json for an estimator of this class name; ValueError where `about` is not JSON."""
     kept = {name: value for name, value in parameters.items() if name != "device"}
     if isinstance(kept["random_state"], np.random.RandomState):
-        kept["random_state"] = None  # the generator has moved on: it could not give this model again
+        kept["random_state"] = None  # the generator has moved on: it could not train this model again
     history = learned.history
     description = {
         "format": FORMAT,
@@ -61,7 +61,7 @@ def describe(estimator: str, parameters: Mapping[str, object], learned: Learned)
 
 
 def _as_json(items: Mapping[str, object], name: str) -> JSONObject:
-    """Return the items as a file would give them back: tuples as lists. ValueError where JSON cannot hold them."""
+    """Return the items as they come back from a file: tuples as lists. ValueError where JSON cannot hold them."""
     try:
         found = json.loads(json.dumps(dict(items), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:

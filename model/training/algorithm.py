@@ -1,6 +1,6 @@
 """Algorithm 1 of the paper: joint training of networks and cluster centres.
 
-Equations are those of the paper. The state of training, its returns to earlier states and its records lie in
+Equations are those of the paper. The state of training, its returns to earlier states and its records are in
 `resumable`, `safeguards` and `update_records`.
 """
 

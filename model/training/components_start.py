@@ -132,7 +132,7 @@ def filled_by(generator: Generator, x: Tensor, m: Tensor) -> Tensor:
 
 @torch.no_grad()
 def start_from_components(autoencoder: Autoencoder, filled: Tensor) -> None:
-    """Set the weights so that encoding filled (n, D) gives its whitened principal components, and decoding inverts it.
+    """Set the weights so that encoding filled (n, D) yields its whitened principal components, and decoding inverts it.
 
     A component passes the ReLU layers as a pair of units, of which one carries its positive part and the other its
     negative part; so the narrowest layer, of 10 units, lets min(E, 5) components through. The rest of every layer,

@@ -59,7 +59,7 @@ class CRLITraining:
 
     @property
     def events(self) -> list[EventRecord]:
-        """Returns to earlier states."""
+        """Return the records of returns to earlier states."""
         return self.safeguards.events
 
     def run(self, folder: TrainingFolder | None = None) -> None:

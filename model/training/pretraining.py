@@ -134,7 +134,7 @@ def initial_centres(
 
 
 def coincide(centres: Tensor, z: Tensor) -> bool:
-    """Tell whether two of the centres (K, E) are in one place, compared with the spread of the embedding z (n, E)."""
+    """Return whether two of the centres (K, E) are in one place, compared with the spread of the embedding z (n, E)."""
     return len(centres) > 1 and not smallest_distance(centres) > COINCIDENT * float(z.std(0).norm())
 
 

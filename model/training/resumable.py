@@ -61,17 +61,17 @@ class ResumableTraining:
 
     @property
     def updates(self) -> list[UpdateRecord]:
-        """Records of the target updates."""
+        """Return the records of the target updates."""
         return self.records.updates
 
     @property
     def events(self) -> list[EventRecord]:
-        """Returns to earlier states, and the early stop."""
+        """Return the records of returns to earlier states and of the early stop."""
         return self.safeguards.events
 
     @property
     def history(self) -> History:
-        """All records of this training and of what preceded it."""
+        """Return all records of this training and of what preceded it."""
         return {
             "pretraining": self.before["pretraining"],
             "updates": self.updates,

@@ -32,7 +32,11 @@ class Safeguards:
     def __init__(
         self, model: nn.Module, optimisers: dict[str, torch.optim.Optimizer], clip_norm: float, advice: str
     ) -> None:
-        """`clip_norm` 0 clips no gradient; `advice` ends the error of a training that no return could help."""
+        """Watch the model and its optimisers.
+
+        `clip_norm` is the largest norm of a step's gradient, 0 = no clipping. `advice` ends the error of a training
+        that no return could help.
+        """
         self.model, self.optimisers, self.clip_norm, self.advice = model, optimisers, clip_norm, advice
         self.learning_rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in optimisers.items()}
         self.events: list[EventRecord] = []
@@ -75,7 +79,7 @@ class Safeguards:
     # ---- returns
 
     def has_diverged(self, prediction_loss: float) -> bool:
-        """Tell whether L_pre over the training set (Eq 4) is NaN or far above its best."""
+        """Return whether L_pre over the training set (Eq 4) is NaN or far above its best."""
         return not prediction_loss <= DIVERGED * max(self.best_prediction_loss, NEGLIGIBLE_LOSS)
 
     def return_from_divergence(self, iteration: int, prediction_loss: float) -> None:
@@ -124,5 +128,5 @@ class Safeguards:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether training has stopped early."""
+        """Return whether training has stopped early."""
         return any(event["event"] == STOPPED_EARLY for event in self.events)
