@@ -1,7 +1,7 @@
 """What a training reports while it goes on."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ REPORT_EVERY = 10  # iterations between two reports
 class TrainingReport(TypedDict):
     """What `progress` of `fit` is called with."""
 
-    phase: Literal["pretrain", "joint"]
+    phase: str  # "pretrain" or "joint"
     step: int  # epochs or iterations of the phase that are done, from 1
     total: int  # of the phase
     losses: dict[str, float]  # by name; empty where a loss was not finite
