@@ -1,21 +1,21 @@
-"""Labelling every cell: what the network alone costs, what `label_series` adds, and what plain PyTorch would cost.
+"""Time the labelling of every cell: by the network alone, by `label_series`, and by plain PyTorch.
 
     python -m benchmarks.inference [--hidden 16] [--dates 46] [--batch 4096] [--repeats 40]
 
 The three see the same series and the same weights; that they agree is checked first. They are timed turn about, one
-batch at a time, and the fastest of the repeats counts: on a machine that does other work too, slow ones tell of that.
+batch at a time, and the fastest of the repeats counts: other work on the machine slows down the others.
 """
 
 import argparse
 import time
 from collections.abc import Callable
-from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model import Generator, JointClustering, soft_assignment
+from model.networks.joint import JointModel
 from pipeline.base.channel import Channel
 from pipeline.cube.channels import filled_name, spread_names, to_physical
 from pipeline.stages.infer.labelling import CONFIDENCE, LABEL, label_series
@@ -26,14 +26,15 @@ EVERYTHING = (*MAP_ONLY, filled_name(FPAR), *spread_names((FPAR,)))
 
 
 class PlainInference:
-    """The method as its equations read: torch's own GRU cell, once a date and direction, on series (B, T, C)."""
+    """The method as in its equations: torch's own GRU cell, once a date and direction, on series (B, T, C)."""
 
     def __init__(self, estimator: JointClustering) -> None:
-        self.generator, self.autoencoder, self.centres = (
-            cast(Any, getattr(estimator.model_, name)) for name in ("generator", "autoencoder", "centres")
-        )
+        model = estimator.model_
+        assert isinstance(model, JointModel)
+        assert isinstance(model.generator, Generator)
+        self.generator, self.autoencoder, self.centres = model.generator, model.autoencoder, model.centres
         self.cells: list[torch.nn.GRUCell] = []
-        generator: Generator = self.generator
+        generator = self.generator
         for d in range(2):
             cell = torch.nn.GRUCell(generator.n_channels, generator.hidden_size)
             own = (generator.weight_ih, generator.weight_hh, generator.bias_ih, generator.bias_hh)
@@ -43,7 +44,7 @@ class PlainInference:
             self.cells.append(cell)
 
     def _direction(self, x: Tensor, m: Tensor, d: int) -> Tensor:
-        generator: Generator = self.generator
+        generator = self.generator
         h = x.new_zeros(len(x), generator.hidden_size)
         estimates = []
         for t in range(x.shape[1]):
@@ -53,7 +54,7 @@ class PlainInference:
         return torch.stack(estimates, 1)
 
     def __call__(self, x: Tensor, m: Tensor) -> Tensor:
-        """q (B, K)."""
+        """Return q (B, K) of Eq 6."""
         x_hat = (self._direction(x, m, 0) + self._direction(x.flip(1), m.flip(1), 1).flip(1)) / 2
         z = self.autoencoder.encode(torch.where(m, x, x_hat).flatten(1))
         return soft_assignment(z, self.centres)

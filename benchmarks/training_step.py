@@ -1,4 +1,4 @@
-"""One training iteration: the hand-written recurrences of `model` against the same networks in plain PyTorch.
+"""Time one training iteration: the recurrences of `model` against the same networks in plain PyTorch.
 
     python -m benchmarks.training_step [--batch 1000] [--dates 46] [--repeats 10] [--threads 1]
 
@@ -24,7 +24,7 @@ from model.training.algorithm import JointTraining
 
 
 class PlainGenerator(nn.Module):
-    """The generator as its equations read: a loop over dates in each direction, differentiated by autograd."""
+    """The generator as in its equations: a loop over dates in each direction, differentiated by autograd."""
 
     def __init__(self, fast: Generator) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class PlainDiscriminator(nn.Module):
 
 
 def plain(model: JointModel) -> JointModel:
-    """The same model, recurrences replaced by plain ones with the same weights."""
+    """Return the same model with plain recurrences in the place of its own, and the same weights."""
     twin = copy.deepcopy(model)
     twin.generator = PlainGenerator(model.generator)
     if model.discriminator is not None:
@@ -115,17 +115,17 @@ def main() -> None:
     )
     for w_gen, name in ((1.0, "with discriminator"), (0.0, "without (w_gen = 0)")):
         fast, reference = trainings(arguments.batch, arguments.dates, w_gen)
-        rows, surveys = torch.arange(arguments.batch), [run._update_target(None) for run in (fast, reference)]
-        for run, survey in zip((fast, reference), surveys, strict=True):
-            run._iterate(rows, survey)
+        rows, targets = torch.arange(arguments.batch), [run.renew_target(None) for run in (fast, reference)]
+        for run, target in zip((fast, reference), targets, strict=True):
+            run.iterate(rows, target)
         largest = difference(fast, reference)
         # Adam divides by the gradient's own size, so rounding in a gradient near 0 shows in full.
         if largest > 1e-4:
             raise SystemExit(f"after one iteration the weights differ by {largest:g}")
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(arguments.repeats):
-            for spent, run, survey in zip(times, (fast, reference), surveys, strict=True):
-                spent.append(timed(partial(run._iterate, rows, survey)))
+            for spent, run, target in zip(times, (fast, reference), targets, strict=True):
+                spent.append(timed(partial(run.iterate, rows, target)))
         own, theirs = (1e3 * statistics.median(spent) for spent in times)
         print(
             f"{name}: model {own:.1f}, plain PyTorch {theirs:.1f}, ratio {theirs / own:.2f}; "

@@ -1,4 +1,4 @@
-"""The methods: networks, losses, training and three estimators. Pure torch, numpy and scikit-learn."""
+"""The methods: networks, losses, training and three estimators; they need torch, numpy and scikit-learn alone."""
 
 from model.estimators.crli import CRLI
 from model.estimators.inference import DateInference, Inference
@@ -14,18 +14,26 @@ from model.losses import (
     target_distribution,
 )
 from model.networks.networks import Autoencoder, Discriminator, Generator
-from model.training.pretraining import TrainingDiverged
+from model.training.history import EventRecord, History, PretrainingRecord, SnapshotHistory, UpdateRecord
+from model.training.progress import TrainingReport
+from model.training.safeguards import TrainingDiverged
 
 __all__ = [
     "CRLI",
     "Autoencoder",
     "DateInference",
     "Discriminator",
+    "EventRecord",
     "Generator",
+    "History",
     "Inference",
     "JointClustering",
     "MeanDEC",
+    "PretrainingRecord",
+    "SnapshotHistory",
     "TrainingDiverged",
+    "TrainingReport",
+    "UpdateRecord",
     "cluster_loss",
     "discriminator_loss",
     "generator_loss",

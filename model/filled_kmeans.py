@@ -1,7 +1,7 @@
-"""K-means on series filled in a plain way: the cheap reference that stands beside every trained method."""
+"""K-means on plainly filled series: a cheap reference for every trained method."""
 
 import warnings
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -14,9 +14,9 @@ RESTARTS = 20  # of k-means
 
 
 class FilledKMeans:
-    """K-means with scikit-learn's manners on series (n, T, C), NaN = missing, whose gaps a plain filling closes.
+    """K-means on plainly filled series (n, T, C), NaN = missing, used as estimators of scikit-learn are.
 
-    Channels are scaled to the same range before distances are taken.
+    Channels are scaled to the same range before distances are computed.
 
     Attributes: labels_ (n,), centres_ (K, T * C) of filled and scaled series, n_iter_.
     """
@@ -26,12 +26,14 @@ class FilledKMeans:
         self.filling = filling
         self.random_state = random_state
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's parameters."""
+    def get_params(self, deep: bool = True) -> dict[str, int | str | None]:
+        """Return the constructor's parameters."""
         return {"n_clusters": self.n_clusters, "filling": self.filling, "random_state": self.random_state}
 
-    def fit(self, X: np.ndarray, y: Any = None, *, progress: Any = None) -> Self:
-        """Find the centres; every series has an observation. One thread, so that the same seed gives the same centres.
+    def fit(self, X: np.ndarray, y: object = None, *, progress: object = None) -> Self:
+        """Compute the centres; every series has an observation.
+
+        It runs on one thread, so that the same seed leads to the same centres.
 
         Raises:
             ValueError: there are fewer series than clusters.
@@ -49,14 +51,14 @@ class FilledKMeans:
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Number of the centre that each series is nearest to (n,)."""
+        """Return the number of the centre nearest to each series (n,)."""
         flat = self._flat(X)
         squared = (flat**2).sum(1)[:, None] - 2 * flat @ self.centres_.T + (self.centres_**2).sum(1)
         nearest: np.ndarray = squared.argmin(axis=1)
         return nearest
 
     def impute(self, X: np.ndarray) -> np.ndarray:
-        """The series filled as they are before clustering, (n, T, C) in data units."""
+        """Return the series filled as they are before clustering, (n, T, C) in data units."""
         return FILLERS[self.filling](X, self._mean)
 
     def _flat(self, X: np.ndarray) -> np.ndarray:

@@ -6,16 +6,13 @@ from typing import Final
 import numpy as np
 
 HARMONICS: Final = 2  # of a year, beside mean and trend: six coefficients
-
-
-RIDGE: Final = 1e-4  # of a series' observations: what is too few to tell the coefficients apart keeps them small
-
+RIDGE: Final = 1e-4  # penalty an observation: where there are too few for six coefficients, it keeps them small
 
 Filler = Callable[[np.ndarray, np.ndarray], np.ndarray]  # series, channel means (C,) -> series without gaps
 
 
 def fill_linearly(series: np.ndarray, channel_mean: np.ndarray) -> np.ndarray:
-    """Gaps filled on straight lines between observations, before the first and after the last by that one.
+    """Fill gaps on straight lines between observations; before the first and after the last one, by that one.
 
     Args:
         series: (n, T, C).
@@ -35,10 +32,10 @@ def fill_linearly(series: np.ndarray, channel_mean: np.ndarray) -> np.ndarray:
 
 
 def fill_harmonically(series: np.ndarray, channel_mean: np.ndarray) -> np.ndarray:
-    """Gaps filled by mean, trend and two harmonics of the year, fitted to each series by least squares; not clipped.
+    """Fill gaps by mean, trend and two harmonics of the year, fitted to each series by least squares; not clipped.
 
-    The sum of squares of all coefficients but the mean is penalised by RIDGE times the number of observations, after
-    the observed mean is taken off: fewer than six observations also have one solution, a small one.
+    After the observed mean is subtracted, the sum of squares of all coefficients but the mean is penalised by RIDGE
+    times the number of observations: with fewer than six observations there is still one solution, a small one.
 
     Args:
         series: (n, T, C); the dates are taken to divide one year evenly.
@@ -62,7 +59,7 @@ def fill_harmonically(series: np.ndarray, channel_mean: np.ndarray) -> np.ndarra
 
 
 def harmonic_design(n_dates: int) -> np.ndarray:
-    """Mean, trend, and cosine and sine of each harmonic at every date: (T, 6)."""
+    """Return mean, trend, and cosine and sine of each harmonic at every date: (T, 6)."""
     year = np.arange(n_dates) / n_dates
     waves = [wave(2 * np.pi * k * year) for k in range(1, HARMONICS + 1) for wave in (np.cos, np.sin)]
     return np.stack([np.ones(n_dates), year - 0.5, *waves], axis=1)
@@ -74,7 +71,7 @@ def _keep_observed(series: np.ndarray, estimate: np.ndarray) -> np.ndarray:
 
 
 def fill_with_mean(series: np.ndarray, channel_mean: np.ndarray) -> np.ndarray:
-    """Each series with its gaps filled by its own mean in that channel: the mean imputation of the paper.
+    """Fill the gaps of each series by its own mean in that channel: the mean imputation of the paper.
 
     Args:
         series: (n, T, C), NaN = missing.

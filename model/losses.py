@@ -11,12 +11,12 @@ def _observed_square_error(target: Tensor, estimate: Tensor, m: Tensor) -> Tenso
 
 
 def prediction_loss(x: Tensor, x_hat: Tensor, m: Tensor) -> Tensor:
-    """L_pre (Eq 4): squared error of the generator on observed cells; x, x_hat, m (B, T, C), scalar."""
+    """Return L_pre (Eq 4), the squared error of the generator on observed cells; x, x_hat, m (B, T, C), scalar."""
     return _observed_square_error(x, x_hat, m)
 
 
 def reconstruction_loss(x_tilde: Tensor, reconstruction: Tensor, m: Tensor) -> Tensor:
-    """L_rec (Eq 7): squared error of the autoencoder on observed cells; x_tilde, m (B, T, C), scalar.
+    """Return L_rec (Eq 7), the squared error of the autoencoder on observed cells; x_tilde, m (B, T, C), scalar.
 
     `reconstruction` has the same number of elements: (B, T, C) or (B, T * C).
     """
@@ -24,21 +24,21 @@ def reconstruction_loss(x_tilde: Tensor, reconstruction: Tensor, m: Tensor) -> T
 
 
 def cluster_loss(p: Tensor, q: Tensor) -> Tensor:
-    """L_clu (Eq 5): Kullback-Leibler divergence of the assignment q from the target p, both (B, K), scalar.
+    """Return L_clu (Eq 5), the Kullback-Leibler divergence of assignment q from target p, both (B, K), scalar.
 
-    A mean over the batch: the literal sum over all series makes the other terms vanish.
+    It is a mean over the batch: the literal sum over all series makes the other terms vanish.
     """
     q = q.clamp_min(torch.finfo(q.dtype).tiny)
     return (torch.xlogy(p, p) - p * q.log()).sum() / q.shape[0]
 
 
 def discriminator_loss(logits: Tensor, m: Tensor) -> Tensor:
-    """L_dis (Eq 8): cross entropy of the discriminator's logits against the mask, both (B, T, C), scalar."""
+    """Return L_dis (Eq 8), the cross entropy of the discriminator's logits and the mask, both (B, T, C), scalar."""
     return torch.where(m != 0, softplus(-logits), softplus(logits)).sum() / logits.shape[0]
 
 
 def generator_loss(logits: Tensor, m: Tensor, form: str = "paper") -> Tensor:
-    """L_gen: what the generator gains by passing imputed cells for observed ones; logits and m (B, T, C), scalar.
+    """Return L_gen, which falls as the discriminator takes imputed cells for observed; logits, m (B, T, C), scalar.
 
     form "paper": (1 - M) log(1 - D), Eq 9 as printed; "nonsaturating": -(1 - M) log D, as CRLI's code does.
     """
@@ -52,15 +52,15 @@ def generator_loss(logits: Tensor, m: Tensor, form: str = "paper") -> Tensor:
 
 
 def soft_assignment(z: Tensor, centres: Tensor) -> Tensor:
-    """q (B, K), Eq 6: Student t kernel between z (B, E) and centres (K, E), rows summing to 1."""
+    """Return q (B, K) of Eq 6, the Student t kernel of z (B, E) and centres (K, E); rows sum to 1."""
     squared_distance = (z.unsqueeze(1) - centres).square().sum(-1)  # (B, K)
     return torch.softmax(-torch.log1p(squared_distance), 1)
 
 
 def target_distribution(q: Tensor, cluster_sizes: Tensor | None = None) -> Tensor:
-    """p (B, K), the target of Eq 5: q squared over the soft cluster size f_j, rows summing to 1.
+    """Return p (B, K), the target of Eq 5: q squared over the soft cluster size f_j; rows sum to 1, no gradient.
 
-    cluster_sizes (K,): f_j, the sum of q over ALL series; without it q is taken to be all there is. No gradient.
+    cluster_sizes (K,): f_j, the sum of q over ALL series; without it the batch stands for all series.
     """
     q = q.detach()
     sizes = q.sum(0) if cluster_sizes is None else cluster_sizes

@@ -1,4 +1,4 @@
-"""Presets of the joint method's parameters."""
+"""Parameters of the estimators: presets, checks, and what follows from them."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-PAPER: dict[str, Any] = {
+Preset = Mapping[str, str | float]
+
+PAPER: Preset = {
     "start": "paper",
     "w_clu": 1.0,
     "w_gen": 1.0,
@@ -18,10 +20,11 @@ PAPER: dict[str, Any] = {
     "adversarial_interval": 1,
     "clip_norm": 10.0,
 }
-STABLE: dict[str, Any] = PAPER | {"w_gen": 0.1, "discriminator_learning_rate": 0.001, "clip_norm": 1.0}
-# Measured to be better than the paper's form on every data set tried. From a start as good as this one, a strong
-# cluster loss only leads away: networks learn the boundary along wide directions first, wherever it is.
-ROBUST: dict[str, Any] = STABLE | {
+STABLE: Preset = {**PAPER, "w_gen": 0.1, "discriminator_learning_rate": 0.001, "clip_norm": 1.0}
+# Measured to be better than the paper's form on every data set tried. From a start as good as this one a strong cluster
+# loss only leads away: networks learn the boundary along wide directions first, wherever it is.
+ROBUST: Preset = {
+    **STABLE,
     "start": "components",
     "w_clu": 0.1,
     "learning_rate": 0.001,
@@ -31,20 +34,20 @@ PRESETS = {"paper": PAPER, "stable": STABLE, "robust": ROBUST}
 
 
 def pretraining_steps(parameters: Mapping[str, Any]) -> int:
-    """How many steps an estimator with these parameters reports before its joint training; 0 where it has none."""
+    """Count the steps that an estimator with these parameters reports before joint training; 0 without any."""
     start = with_preset(parameters)["start"] if "preset" in parameters else "paper"
     return int(parameters["warm_up"] if start == "components" else parameters.get("pretrain_epochs", 0))
 
 
 def with_preset(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters, those left at None taken from the preset that they name."""
+    """Return the parameters; those left at None take the value of the preset that they name."""
     preset = PRESETS[parameters["preset"]]
     return {name: preset.get(name) if value is None else value for name, value in parameters.items()}
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """One run's options; the estimator documents each."""
+    """Options of one run of Algorithm 1; the estimator documents each."""
 
     n_iter: int
     batch_size: int
@@ -80,9 +83,9 @@ NOT_NEGATIVE = ("w_rec", "w_pre", "w_clu", "w_gen", "lambda_kmeans", "clip_norm"
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """ValueError naming the first parameter that makes no sense, its value, and what would.
+    """Check the parameters of an estimator; ValueError names the first that makes no sense, its value, and what would.
 
-    A parameter that an estimator does not have is not asked for; None stands for the preset's value where there is one.
+    None stands for the value of the preset where there is one.
     """
     for name, value in parameters.items():
         if value is None and "preset" in parameters and name in PRESETS["paper"]:
@@ -102,12 +105,12 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         )
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
-    """Whether it is a finite number; True and False are none."""
+def _is_number(value: object) -> bool:
+    """Return whether a value is a finite number; True and False are none."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
@@ -116,26 +119,36 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with Python's numbers in the place of numpy's, as JSON takes them."""
+def plain_parameters(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Return the parameters with numbers of Python in the place of those of numpy, as JSON takes them."""
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
 
 
 def drawn_seed(random_state: int | np.random.RandomState | None) -> int | None:
-    """The seed of one training: the number given, None, or one drawn from a RandomState, which moves on."""
+    """Return the seed of one training: the number itself, None, or one drawn from a RandomState, which moves on."""
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31))
     return None if random_state is None else int(random_state)
 
 
+def random_generator(seed: int | None) -> torch.Generator:
+    """Return a generator of random numbers that starts from the seed; None for a seed from the operating system."""
+    rng = torch.Generator()
+    if seed is None:
+        rng.seed()
+    else:
+        rng.manual_seed(int(seed))
+    return rng
+
+
 def training_options(parameters: Mapping[str, Any]) -> TrainingOptions:
-    """The options of Algorithm 1: every given value as it is, those left at None from the preset."""
+    """Return the options of Algorithm 1; those left at None take the value of the preset."""
     complete = with_preset(parameters)
     return TrainingOptions(**{name: complete[name] for name in TrainingOptions.__dataclass_fields__})
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device for a name; "auto" is CUDA where torch finds it. ValueError for one this machine lacks."""
+    """Return the torch device of a name; "auto" is CUDA where there is one. ValueError where this machine lacks it."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,18 +1,17 @@
-"""Arrays of time series as users hold them: checked, scaled, and filled by their mean."""
+"""Arrays of time series: checked, scaled, and filled by their mean."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 FloatArray = NDArray[np.float32]
 
 
-def as_series(X: Any) -> FloatArray:
-    """X as float32 (n, T, C), NaN = missing; (n, T) becomes C = 1. ValueError on infinite values and other shapes."""
+def as_series(X: ArrayLike) -> FloatArray:
+    """Return X as float32 (n, T, C), NaN = missing; (n, T) becomes C = 1. ValueError on infinities and other shapes."""
     values = np.asarray(X)
     if values.dtype.kind not in "fiu":
         raise ValueError(f"X has dtype {values.dtype}; it must hold numbers, with NaN where an observation is missing")
@@ -28,14 +27,14 @@ def as_series(X: Any) -> FloatArray:
 
 @dataclass(frozen=True)
 class ChannelScaler:
-    """Per channel, the range of the observed training values, which is mapped to [0, 1]."""
+    """Scaling of every channel that maps the range of observed training values to [0, 1]."""
 
     minimum: tuple[float, ...]
     maximum: tuple[float, ...]
 
     @classmethod
     def fit(cls, series: FloatArray) -> "ChannelScaler":
-        """Range of every channel of (n, T, C); a channel without any observation raises ValueError."""
+        """Take the range of every channel of series (n, T, C); ValueError for a channel without any observation."""
         for channel in range(series.shape[2]):
             if np.isnan(series[:, :, channel]).all():
                 raise ValueError(f"channel {channel} of X has no observation at all; leave it out")
@@ -44,26 +43,26 @@ class ChannelScaler:
 
     @property
     def span(self) -> FloatArray:
-        """Width of the range of every channel (C,), 1 for a channel that never varies."""
+        """Return the width of the range of every channel (C,), 1 for a channel that never varies."""
         span = np.subtract(self.maximum, self.minimum, dtype=np.float32)
         return np.where(span > 0, span, np.float32(1))
 
     def by_channel(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Minimum and span as tensors (C, 1), for series laid out (T, C, n)."""
+        """Return minimum and span as tensors (C, 1), for series (T, C, n)."""
         minimum, span = torch.tensor(self.minimum, dtype=torch.float32), torch.from_numpy(self.span)
         return minimum.to(device).unsqueeze(1), span.to(device).unsqueeze(1)
 
     def transform(self, series: FloatArray) -> FloatArray:
-        """Data units to the unit range; NaN stays NaN."""
+        """Scale data units to the unit range; NaN stays NaN."""
         return (series - np.asarray(self.minimum, np.float32)) / self.span
 
     def inverse(self, scaled: FloatArray) -> FloatArray:
-        """The unit range to data units."""
+        """Scale the unit range to data units."""
         return scaled * self.span + np.asarray(self.minimum, np.float32)
 
 
 def observed_and_zeroed(scaled: FloatArray, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tensors x, with 0 where missing, and m (bool, true = observed), both (n, T, C)."""
+    """Return tensors x, with 0 where missing, and m (bool, true = observed), both (n, T, C)."""
     x = torch.from_numpy(np.ascontiguousarray(scaled)).to(device)
     m = ~torch.isnan(x)
     return torch.where(m, x, 0), m
@@ -73,9 +72,10 @@ _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by by
 
 
 def select(m: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
-    """torch.where(m, x, otherwise), m bool, x and otherwise of one type; without gradient several times faster.
+    """Return torch.where(m, x, otherwise), several times faster where there is no gradient.
 
-    torch.where branches at every number, and gaps cannot be predicted; here bits are masked.
+    m is bool, x and otherwise have one type. torch.where branches at every number, and a processor cannot predict
+    gaps; here bits are masked.
     """
     if torch.is_grad_enabled():
         return torch.where(m, x, otherwise)
@@ -85,12 +85,12 @@ def select(m: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
 
 
 def channel_mean(x: Tensor, m: Tensor) -> Tensor:
-    """Mean (C,) of the observed values of every channel of x, m (n, T, C), x being 0 where missing; 0 without any."""
+    """Return the mean (C,) of observed values by channel of x, m (n, T, C), x being 0 where missing; 0 without any."""
     return x.sum((0, 1)) / m.sum((0, 1)).clamp_min(1)
 
 
 def series_mean(x: Tensor, m: Tensor, otherwise: Tensor) -> Tensor:
-    """Mean (n, 1, C) of the observed values of every series and channel of x, m (n, T, C), x being 0 where missing.
+    """Return the mean (n, 1, C) of observed values by series and channel of x, m (n, T, C), x being 0 where missing.
 
     A channel that a series never observed takes its value of `otherwise` (C,).
     """
@@ -99,7 +99,7 @@ def series_mean(x: Tensor, m: Tensor, otherwise: Tensor) -> Tensor:
 
 
 def mean_filled(x: Tensor, m: Tensor) -> Tensor:
-    """x (n, T, C) with every gap set to the mean of that series' observed values in the same channel.
+    """Return x (n, T, C) with every gap set to the mean of that series' observed values in the channel.
 
     A channel that a series never observed takes the mean of the channel over all series.
     """

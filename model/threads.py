@@ -1,4 +1,4 @@
-"""One thread of torch: networks this small are slower on more, and sums are rounded otherwise on every other number."""
+"""One thread of torch: networks this small are slower on more, and rounding of sums depends on their number."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread of this process for a while.
+    """Limit torch to one thread of this process while the context lasts.
 
     Measured on 2 cores: a second thread makes these networks 1.5 to 16 times slower, and more so on a busy machine.
     With one thread a result has the same bits whatever OMP_NUM_THREADS says.

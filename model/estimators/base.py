@@ -1,8 +1,8 @@
-"""What the estimators have in common: fitting, labelling, filling, and their files."""
+"""Base of the estimators: fitting, labelling and filling."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,45 +14,28 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.nn.functional import pad
 
-from model.estimators import saved as files
 from model.estimators.inference import DateInference, Inference
 from model.estimators.profiles import cluster_profiles, seasonal_order
-from model.networks.series_model import Outcome, SeriesModel, joined
+from model.estimators.saved import Saved
+from model.networks.series_model import Outcome, joined
 from model.parameters import check_parameters, choose_device, drawn_seed, plain_parameters
 from model.series import ChannelScaler, FloatArray, as_series, observed_and_zeroed, select
 from model.threads import one_thread
-from model.training.pretraining import Progress
+from model.training.history import History
+from model.training.progress import Progress, TrainingReport
+from model.training.target import Population
+from model.training.trained import Trained
 
 NO_LABEL = -1
 BLOCK = 2048  # series in every forward pass on a CPU: large against the cost of a call, small against the caches
 
-Population = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
+class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator, Saved):
+    """Clustering of time series with gaps by networks; a subclass adds parameters, networks and their training."""
 
-class Trained(NamedTuple):
-    """What training gives; clusters are numbered as training happened to find them, rows are those it was given."""
-
-    model: SeriesModel
-    labels: NDArray[np.int64]  # (n,)
-    n_iter: int
-    history: dict[str, Any]
-
-
-class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):
-    """Clustering of time series with gaps by networks; a subclass brings parameters, networks and their training."""
-
-    n_clusters: int
     device: str
     random_state: int | np.random.RandomState | None
-
-    def _training_parameters(self) -> dict[str, Any]:
-        """Every parameter of the training: the constructor's, and those that this method fixes."""
-        raise NotImplementedError
-
-    @staticmethod
-    def _new_model(parameters: Mapping[str, Any], n_times: int, n_channels: int) -> SeriesModel:
-        """The networks that the training parameters ask for, untrained."""
-        raise NotImplementedError
+    labels_: NDArray[np.int64]
 
     @staticmethod
     def _train(
@@ -65,6 +48,11 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
     ) -> Trained:
         """Train on scaled series x (n, T, C), 0 where the mask m is false; every series has an observation."""
         raise NotImplementedError
+
+    @classmethod
+    def untrained(cls, parameters: Mapping[str, Any], device: str) -> Self:
+        """Return an estimator with these parameters of the constructor on this device."""
+        return cls(**parameters, device=device)
 
     # ---- training
 
@@ -79,12 +67,11 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
     ) -> Self:
         """Train on X (n, T) or (n, T, C), NaN = missing; series without any observation are left out.
 
-        y is ignored. `progress` is called with {"phase": "pretrain" | "joint", "step", "total", "losses": {...}}.
-        `checkpoint` is a folder in which the state of training is kept while it goes on: a training that was killed
-        continues from there, to the same weights bit for bit on a CPU of the same kind, when it is started again with
-        the same data and parameters. The folder is left to the caller to remove. `population` gives, at every call,
-        all series of which X is a sample, in parts (n, T, C) in data units: cluster sizes f_j of the target P are then
-        summed over them instead of over X.
+        y is ignored. `progress` is called with a `TrainingReport`. `checkpoint` is a folder in which the state of
+        training is kept while it goes on: a training that was killed continues from there, to the same weights bit for
+        bit on a CPU of the same kind, when it is started again with the same data and parameters. The folder is left to
+        the caller to remove. `population` returns, at every call, all series of which X is a sample, in parts (n, T, C)
+        in data units: cluster sizes f_j of the target P (Eq 5) are then summed over them instead of over X.
 
         Raises ValueError on parameters or data that cannot be used, TrainingDiverged where no restart helped.
         """
@@ -103,14 +90,14 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
         with one_thread():
             trained = self._train(
                 *observed_and_zeroed(scaler.transform(series[usable]), device),
-                plain_parameters(self._training_parameters()) | {"random_state": drawn_seed(self.random_state)},
+                plain_parameters(self.training_parameters()) | {"random_state": drawn_seed(self.random_state)},
                 progress or _silent,
                 None if checkpoint is None else Path(checkpoint),
                 None if population is None else _scaled_parts(population, scaler, series.shape[1:], device),
             )
         validate_data(self, X, skip_check_array=True)  # n_features_in_, feature_names_in_
         self.model_, self.scaler_, self.n_iter_ = trained.model.eval(), scaler, trained.n_iter
-        self.about_: dict[str, Any] = {}
+        self.about_ = {}
         self.n_times_, self.n_channels_ = series.shape[1:]
         order = self._order_clusters(series[usable], trained.labels)
         self.history_ = _history_of_x(trained.history, order, np.flatnonzero(usable), scaler)
@@ -120,7 +107,7 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
 
     @torch.no_grad()
     def _order_clusters(self, series: FloatArray, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Renumber the clusters by the date of their peak, the earliest first; the old numbers in their new order."""
+        """Number the clusters by the date of their peak, the earliest first; return the old numbers in that order."""
         decoded = self.scaler_.inverse(self.model_.decoded_centres().cpu().numpy())
         profiles = cluster_profiles(series, labels, decoded)
         order = seasonal_order(profiles[:, :, 0])
@@ -131,7 +118,7 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
 
     @property
     def cluster_centers_(self) -> FloatArray:
-        """Centres mu (K, E) in the embedding."""
+        """Return the centres mu (K, E) in the embedding."""
         self._check_fitted()
         centres: FloatArray = self.model_.centres.detach().cpu().numpy().copy()
         return centres
@@ -140,7 +127,7 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
 
     @torch.inference_mode()
     def infer(self, X: Any, batch_size: int = BLOCK) -> Inference:
-        """Labels, probabilities, filled series and spread of X (n, T) or (n, T, C) in one pass.
+        """Return labels, probabilities, filled series and spread of X (n, T) or (n, T, C), all in one pass.
 
         Results do not depend on how X is cut. On a CPU a series has the same bits alone and in batches of any size: all
         go through the networks in blocks of one size. Between processors, or on a GPU, values differ by rounding, at
@@ -166,11 +153,11 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
 
     @torch.inference_mode()
     def infer_dates(self, dates: Tensor) -> DateInference:
-        """The forward pass over n series as stores hold them, one date after the other, in one batch.
+        """Return the forward pass over n series in the order of stores, one date after the other, in one batch.
 
-        `dates` is float32 (T, C, n), data units, NaN = missing, on any device; what is computed lies on the model's.
-        Memory is in proportion to n, rounded up to whole blocks of `BLOCK` series on a CPU. Series without any
-        observation get what the weights alone say, which is for the caller to set aside. Results of a series do not
+        `dates` is float32 (T, C, n), data units, NaN = missing, on any device; the results are on the device of
+        the model. Memory is in proportion to n, rounded up to whole blocks of `BLOCK` series on a CPU. Series without
+        any observation get results of the weights alone, which the caller has to ignore. Results of a series do not
         depend on the others (see `infer`). ValueError on other dates or channels.
         """
         self._check_fitted()
@@ -186,14 +173,14 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
         return DateInference(joined(parts), minimum, span)
 
     def _blocks(self, dates: Tensor) -> Iterator[Tensor]:
-        """Cut dates (T, C, n) as the networks take them: in blocks of one size on a CPU, in one piece on a GPU.
+        """Cut dates (T, C, n) into blocks of one size on a CPU; on a GPU they stay in one piece.
 
-        A product of matrices is rounded as its size wants, so that only products of one size give equal bits.
+        Rounding in a product of matrices depends on its size, so that only products of one size have equal bits.
         """
         return iter(dates.split(BLOCK, 2) if self.model_.centres.device.type == "cpu" else (dates,))
 
     def _forward(self, dates: Tensor, minimum: Tensor, span: Tensor) -> Outcome:
-        """The forward pass over one block (T, C, n), scaled; on a CPU series of gaps make it a whole one."""
+        """Return the scaled forward pass over one block (T, C, n); on a CPU series of gaps make it a whole one."""
         n_series = dates.shape[2]
         dates = dates.to(span.device, non_blocking=True)
         lacking = BLOCK - n_series if span.device.type == "cpu" else int(n_series == 0)
@@ -203,15 +190,15 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
         return Outcome(*(part[:n_series] for part in outcome))
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """Labels (n,): the cluster with the largest q; -1 for a series without any observation."""
+        """Return labels (n,): the cluster with the largest q (Eq 6); -1 for a series without any observation."""
         return self.infer(X).labels
 
     def impute(self, X: Any) -> FloatArray:
-        """X in its own shape, gaps filled by X_hat, observed cells as given; NaN where a series has none."""
+        """Return X in its own shape, gaps filled by X_hat (Eq 3); NaN where a series has no observation."""
         return self.infer(X).filled.reshape(np.shape(X))
 
     def transform(self, X: Any) -> FloatArray:
-        """Embedding z (n, E); NaN for a series without any observation."""
+        """Return the embedding z (n, E); NaN for a series without any observation."""
         series = self._check_series(X)
         embedding = np.full((len(series), self._n_features_out), np.nan, np.float32)
         for rows, _, found in self._in_batches(series, BLOCK):
@@ -221,7 +208,7 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
     def _in_batches(
         self, series: FloatArray, batch_size: int
     ) -> Iterator[tuple[NDArray[np.int64], Tensor, DateInference]]:
-        """Row numbers, series (T, C, n) and forward pass of every batch of series (n, T, C) with an observation."""
+        """Yield row numbers, series (T, C, n) and forward pass of every batch of series with an observation."""
         usable = np.flatnonzero(~np.isnan(series).all((1, 2)))
         for start in range(0, len(usable), batch_size):
             rows = usable[start : start + batch_size]
@@ -258,28 +245,8 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
     def _n_features_out(self) -> int:
         return int(self.model_.centres.shape[1])
 
-    # ---- on disk
 
-    def save(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
-        """Write the directory `path`: weights.safetensors, model.json and, where there are any, snapshots.safetensors.
-
-        An earlier model there is replaced. `about` is what the caller wants to find again as `about_`, anything that
-        JSON holds; None keeps the `about_` of this model. ValueError where it is not JSON or `path` holds other files.
-        """
-        self._check_fitted()
-        files.write(self, Path(path), self.about_ if about is None else about)
-
-    @classmethod
-    def load(cls, path: str | Path, device: str = "auto", expect: Mapping[str, Any] | None = None) -> Self:
-        """Read what `save` wrote; no code is run.
-
-        `expect`: items that have to agree with n_times, n_channels and the items of `about`. ValueError says what is
-        missing, damaged or differs.
-        """
-        return files.read(cls, Path(path), device, expect or {})
-
-
-def _silent(_: dict[str, Any]) -> None:
+def _silent(_: TrainingReport) -> None:
     pass
 
 
@@ -289,7 +256,7 @@ def _scaled_parts(
     shape: tuple[int, ...],
     device: torch.device,
 ) -> Population:
-    """The population as the training wants it: scaled tensors x, m, without the series that have no observation."""
+    """Return the population in scaled tensors x, m, without the series that have no observation."""
 
     def parts() -> Iterator[tuple[Tensor, Tensor]]:
         for part in population():
@@ -306,19 +273,20 @@ def _scaled_parts(
 
 
 def _history_of_x(
-    history: dict[str, Any], order: NDArray[np.int64], given: NDArray[np.int64], scaler: ChannelScaler
-) -> dict[str, Any]:
-    """The history of a training in the terms of its user: clusters in their order, rows of X, data units."""
-    updates = [dict(update) for update in history["updates"]]
+    history: History, order: NDArray[np.int64], rows: NDArray[np.int64], scaler: ChannelScaler
+) -> History:
+    """Return the history of a training as its user sees it: clusters in their order, rows of X, data units."""
+    updates = [update.copy() for update in history["updates"]]
     for update in updates:
         if "cluster_sizes" in update:
             update["cluster_sizes"] = [update["cluster_sizes"][j] for j in order]
-    result = {**history, "updates": updates}
+    result: History = {**history, "updates": updates}
     if "snapshots" in history:
+        snapshots = history["snapshots"]
         result["snapshots"] = {
-            **history["snapshots"],
-            "rows": given[history["snapshots"]["rows"]],
-            "curve_rows": given[history["snapshots"]["curve_rows"]],
-            "curves": scaler.inverse(history["snapshots"]["curves"]),
+            **snapshots,
+            "rows": rows[snapshots["rows"]],
+            "curve_rows": rows[snapshots["curve_rows"]],
+            "curves": scaler.inverse(snapshots["curves"]),
         }
     return result

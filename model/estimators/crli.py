@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from model.estimators.base import Population, SeriesClustering, Trained
+from model.estimators.base import SeriesClustering
 from model.networks.series_model import SeriesModel
 from model.training.crli import fit_crli, new_crli
-from model.training.pretraining import Progress
+from model.training.progress import Progress
+from model.training.target import Population
+from model.training.trained import Trained
 
 
 class CRLI(SeriesClustering):
@@ -19,7 +21,7 @@ class CRLI(SeriesClustering):
     autoencoder makes a latent of each series that a k-means loss draws together, and k-means clusters the latents.
 
     Generator and discriminator are those of `JointClustering`; both sides have their own Adam. Labels are hard: there
-    is no `predict_proba`, and `infer` gives 1 for the nearest centre and 0 for the others.
+    is no `predict_proba`, and `infer` returns 1 for the nearest centre and 0 for the others.
 
     Parameters
     ----------
@@ -78,12 +80,13 @@ class CRLI(SeriesClustering):
         self.device = device
         self.random_state = random_state
 
-    def _training_parameters(self) -> dict[str, Any]:
+    def training_parameters(self) -> Mapping[str, Any]:
+        """Return every parameter of the training: those of the constructor."""
         return self.get_params()
 
-    @staticmethod
-    def _new_model(parameters: Mapping[str, Any], n_times: int, n_channels: int) -> SeriesModel:
-        return new_crli(parameters, n_times, n_channels)
+    def new_model(self, n_times: int, n_channels: int) -> SeriesModel:
+        """Return the untrained networks of this estimator for series of these sizes."""
+        return new_crli(self.training_parameters(), n_times, n_channels)
 
     @staticmethod
     def _train(
@@ -96,4 +99,4 @@ class CRLI(SeriesClustering):
     ) -> Trained:
         if population is not None:
             raise ValueError("CRLI has no target whose cluster sizes could be summed over a population; leave it out")
-        return Trained(*fit_crli(x, m, parameters, progress, checkpoint))
+        return fit_crli(x, m, parameters, progress, checkpoint)

@@ -1,4 +1,4 @@
-"""What the estimators share that learn their clusters in the embedding with a sharpened target (Algorithm 1)."""
+"""The joint method of the paper, and what it shares with other methods that Algorithm 1 trains."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,24 +7,26 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from model.estimators.base import Population, SeriesClustering, Trained
+from model.estimators.base import SeriesClustering
 from model.networks.joint import new_model
 from model.networks.series_model import SeriesModel
 from model.series import FloatArray
 from model.training.fit import fit_model
-from model.training.pretraining import Progress
+from model.training.progress import Progress
+from model.training.target import Population
+from model.training.trained import Trained
 
 
 class DeepClustering(SeriesClustering):
-    """Clusters whose centres are trained with the networks; every series belongs to each with probability q (Eq 6)."""
+    """Clustering by centres that are trained with the networks; q (Eq 6) is the probability of each cluster."""
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """q (n, K), Eq 6; NaN where a series has none."""
+        """Return q (n, K) of Eq 6; NaN for a series without any observation."""
         return self.infer(X).proba
 
-    @staticmethod
-    def _new_model(parameters: Mapping[str, Any], n_times: int, n_channels: int) -> SeriesModel:
-        return new_model(parameters, n_times, n_channels)
+    def new_model(self, n_times: int, n_channels: int) -> SeriesModel:
+        """Return the untrained networks of this estimator for series of these sizes."""
+        return new_model(self.training_parameters(), n_times, n_channels)
 
     @staticmethod
     def _train(
@@ -35,7 +37,7 @@ class DeepClustering(SeriesClustering):
         checkpoint: Path | None,
         population: Population | None,
     ) -> Trained:
-        return Trained(*fit_model(x, m, parameters, progress, checkpoint=checkpoint, population=population))
+        return fit_model(x, m, parameters, progress, checkpoint=checkpoint, population=population)
 
 
 class JointClustering(DeepClustering):
@@ -52,16 +54,16 @@ class JointClustering(DeepClustering):
     "robust"  "components"  0.1    0.1    0.001          0.001                        20                    1
     ========  ============  =====  =====  =============  ===========================  ====================  =========
 
-    "paper" is the published method, and the default; "robust" is what to use: better, and nearly the same for every
-    seed, on all data it was measured on.
+    "paper" is the published method, and the default; "robust" is what to use: on all data that it was measured on it
+    is better, and nearly the same for every seed.
 
     Parameters
     ----------
     n_clusters : K, at least 1.
     n_iter, batch_size, target_interval : iterations of Algorithm 1, series in each, iterations between updates of P.
-    start : what precedes Algorithm 1. "paper": the autoencoder is trained on mean-filled series, k-means on those gives
+    start : what precedes Algorithm 1. "paper": the autoencoder is trained on mean-filled series, k-means on those finds
         the centres. "components": the generator is trained alone, the autoencoder starts as whitened principal
-        components of what it fills, k-means on that gives the centres.
+        components of what it fills, k-means on that finds the centres.
     pretrain_epochs, pretrain_learning_rate : of the autoencoder alone; start "paper".
     warm_up : iterations of the generator alone; start "components".
     hidden_size, embedding_size : H of the generator, E of the autoencoder. With H = 16 gaps are filled clearly better
@@ -79,19 +81,19 @@ class JointClustering(DeepClustering):
         interval on; 0 = never.
     target_memory : "assignments" keeps q of every training series, "frozen" a copy of the networks instead.
     device : "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", ...
-    random_state : int, numpy RandomState or None. The same number, data, machine and number of threads give the same
-        weights; a RandomState gives the number and moves on.
+    random_state : int, numpy RandomState or None. The same number, data, machine and number of threads lead to the same
+        weights; a RandomState draws the number and moves on.
 
     Attributes
     ----------
-    labels_ (n,), as predict gives them; label 0 is the cluster that peaks earliest in the first channel.
+    labels_ (n,), as predict returns them; label 0 is the cluster that peaks earliest in the first channel.
     cluster_centers_ (K, E); cluster_profiles_ (K, T, C) mean observed curve of each cluster in data units;
     cluster_peaks_ (K,) time index of its maximum in the first channel.
     history_ : {"pretraining": {...}, "updates": [one dict a target update], "events": [restarts, returns, ...],
-        "snapshots": {...}}, the last as arrays: "iterations" (S,) of some target updates, "rows" (W,) of X that were
-        watched, their "embedding" (S, W, E); "curve_rows" (V,) of X, their "curves" (S, V, T, C): X_hat in data units.
-    about_ : what `save` was given beside the model; n_iter_, scaler_, n_times_, n_channels_, model_ (the torch module).
-    n_features_in_ is the number of dates.
+        "snapshots": {...}}, the last as arrays: "iterations" (S,) of some target updates, "rows" (W,) of X, their
+        "embedding" (S, W, E); "curve_rows" (V,) of X, their "curves" (S, V, T, C): X_hat in data units.
+    about_ : what the caller of `save` noted about the model.
+    n_iter_, scaler_, n_times_, n_channels_, model_ (the torch module); n_features_in_ is the number of dates.
     """
 
     def __init__(
@@ -149,5 +151,6 @@ class JointClustering(DeepClustering):
         self.device = device
         self.random_state = random_state
 
-    def _training_parameters(self) -> dict[str, Any]:
+    def training_parameters(self) -> Mapping[str, Any]:
+        """Return every parameter of the training: the constructor's, and those that this method fixes."""
         return {**self.get_params(), "filling": "network", "masked_reconstruction": True}

@@ -1,5 +1,6 @@
 """Mean imputation followed by deep embedded clustering: the first baseline of the paper's Table I."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ class MeanDEC(DeepClustering):
         self.device = device
         self.random_state = random_state
 
-    def _training_parameters(self) -> dict[str, Any]:
+    def training_parameters(self) -> Mapping[str, Any]:
+        """Return every parameter of the training: the constructor's, and those that this method fixes."""
         fixed = {"filling": "mean", "masked_reconstruction": False, "w_pre": 0.0, "w_gen": 0.0}
         return {**JointClustering().get_params(), **self.get_params(), **fixed}

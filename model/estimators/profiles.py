@@ -1,4 +1,4 @@
-"""What each cluster looks like over the year, and the order of clusters that follows from it."""
+"""Profiles of clusters over the year, and the order of clusters that follows from them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +9,12 @@ MIN_OBSERVED_SHARE = 0.05  # of a cluster's series; on dates with fewer the mean
 
 
 def cluster_profiles(series: FloatArray, labels: NDArray[np.int64], decoded_centres: FloatArray) -> FloatArray:
-    """Mean observed curve of every cluster's series (K, T, C); an empty cluster has its decoded centre.
+    """Return the mean observed curve of every cluster's series (K, T, C); an empty cluster has its decoded centre.
 
     series (n, T, C) with NaN = missing, labels (n,) in 0..K-1, decoded_centres (K, T, C). Dates on which too few series
-    were observed are interpolated in time. Neither the decoded centres nor filled series would do for all clusters: no
-    loss binds the decoder, and an adversarial generator hardly, on dates that were almost never observed, and one
-    spurious maximum there would turn winter into summer.
+    were observed are interpolated in time. Decoded centres or filled series do not serve all clusters: on dates almost
+    never observed no loss binds the decoder, and hardly any an adversarial generator. One false maximum there would
+    turn winter into summer.
     """
     profiles = decoded_centres.astype(np.float32, copy=True)
     dates = np.arange(series.shape[1])
@@ -33,7 +33,7 @@ def cluster_profiles(series: FloatArray, labels: NDArray[np.int64], decoded_cent
 
 
 def seasonal_order(curves: FloatArray) -> NDArray[np.int64]:
-    """Cluster numbers in the order of the dates on which their curves (K, T) peak.
+    """Return the cluster numbers in the order of the dates on which their curves (K, T) peak.
 
     Two peaks on one date: the earlier centre of mass first, so that the order does not depend on the numbers they had.
     """

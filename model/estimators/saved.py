@@ -1,12 +1,10 @@
-"""What model.json says of a trained estimator besides its weights, and that it is true."""
+"""Trained estimators on disk: weights and snapshots in safetensors, all else in model.json; no pickle anywhere."""
 
-import json
-import math
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,195 +14,137 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.parameters import check_parameters, choose_device, plain_parameters
-from model.series import ChannelScaler
-
-FORMAT = "sitscube clustering"
-FORMAT_VERSION = 2
-
-
-def describe(estimator: Any, about: Mapping[str, Any]) -> str:
-    """The text of model.json; ValueError where `about` is not JSON."""
-    parameters = {name: value for name, value in estimator.get_params().items() if name != "device"}
-    if isinstance(parameters["random_state"], np.random.RandomState):
-        parameters["random_state"] = None  # the generator has moved on: it could not give this model again
-    history = estimator.history_
-    description = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "estimator": type(estimator).__name__,
-        "parameters": plain_parameters(parameters),
-        "scaler": {"minimum": estimator.scaler_.minimum, "maximum": estimator.scaler_.maximum},
-        "n_times": estimator.n_times_,
-        "n_channels": estimator.n_channels_,
-        "n_iter": estimator.n_iter_,
-        "feature_names": getattr(estimator, "feature_names_in_", np.array([])).tolist(),
-        "cluster_peaks": estimator.cluster_peaks_.tolist(),
-        "cluster_profiles": estimator.cluster_profiles_.tolist(),
-        "history": {name: value for name, value in history.items() if name != "snapshots"},
-        "snapshots": bool(history.get("snapshots")),
-        "about": _as_json(about, "about"),
-    }
-    return json.dumps(description, sort_keys=True, indent=1, allow_nan=False) + "\n"
-
-
-def _as_json(items: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The items as they come back from a file: tuples as lists. ValueError where JSON cannot hold them."""
-    try:
-        found = json.loads(json.dumps(dict(items), allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{name} must hold nothing but what JSON does: {error}") from error
-    return dict(found)
-
-
-def read_description(file: Path, estimator: str) -> dict[str, Any]:
-    """The content of model.json, written by an estimator of this name; ValueError says what it is instead."""
-    if not file.is_file():
-        raise ValueError(f"{file} does not exist: {file.parent} is not a saved model")
-    try:
-        description = json.loads(file.read_bytes(), parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is not JSON: {error}") from error
-    found = (description.get("format"), description.get("format_version")) if isinstance(description, dict) else None
-    if found != (FORMAT, FORMAT_VERSION):
-        raise ValueError(
-            f"{file} has (format, version) {found}; this version reads {(FORMAT, FORMAT_VERSION)}: "
-            "train the model again with it"
-        )
-    if description.get("estimator") != estimator:
-        name = description.get("estimator")
-        raise ValueError(f"{file} is a saved {name}, not a {estimator}: load it by {name}.load")
-    return dict(description)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"it holds {constant}, which is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"the number {text[:40]} is too large")
-    return number
-
-
-def set_attributes(estimator: Any, description: Mapping[str, Any]) -> None:
-    """Give an estimator what its description says it learned; ValueError, TypeError, KeyError where that cannot be."""
-    n_times, n_channels = (_whole(description, name, 1) for name in ("n_times", "n_channels"))
-    n_clusters = estimator.n_clusters
-    scaler = description["scaler"]
-    low, high = (_array(scaler[name], name, np.float64, (n_channels,)) for name in ("minimum", "maximum"))
-    if (low > high).any():
-        raise ValueError(f"the scaler's minimum {low.tolist()} is above its maximum {high.tolist()}")
-    estimator.scaler_ = ChannelScaler(tuple(low.tolist()), tuple(high.tolist()))
-    estimator.n_times_ = estimator.n_features_in_ = n_times
-    estimator.n_channels_, estimator.n_iter_ = n_channels, _whole(description, "n_iter", 0)
-    if names := description["feature_names"]:
-        if not (isinstance(names, list) and len(names) == n_times and all(isinstance(name, str) for name in names)):
-            raise ValueError(f"feature_names must be {n_times} strings")
-        estimator.feature_names_in_ = np.array(names, object)
-    shape = (n_clusters, n_times, n_channels)
-    estimator.cluster_profiles_ = _array(description["cluster_profiles"], "cluster_profiles", np.float32, shape)
-    estimator.cluster_peaks_ = _array(description["cluster_peaks"], "cluster_peaks", np.int64, (n_clusters,))
-    if ((estimator.cluster_peaks_ < 0) | (estimator.cluster_peaks_ >= n_times)).any():
-        raise ValueError(f"cluster_peaks {estimator.cluster_peaks_.tolist()} are not among {n_times} dates")
-    history, kinds = description["history"], {"pretraining": dict, "updates": list, "events": list}
-    if not isinstance(history, dict) or any(not isinstance(history.get(name), kind) for name, kind in kinds.items()):
-        raise ValueError("history must hold pretraining, updates and events")
-    if not all(isinstance(entry, dict) for name in ("updates", "events") for entry in history[name]):
-        raise ValueError("updates and events of the history must be JSON objects")
-    if not isinstance(description["snapshots"], bool):
-        raise ValueError(f"snapshots is {description['snapshots']!r}; it must be true or false")
-    estimator.history_ = history
-    estimator.about_ = description["about"]
-    if not isinstance(estimator.about_, dict):
-        raise ValueError("about must be a JSON object")
-
-
-def _whole(description: Mapping[str, Any], name: str, least: int) -> int:
-    value = description[name]
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
-    return value
-
-
-def _array(value: Any, name: str, dtype: type, shape: tuple[int, ...]) -> Any:
-    """Nested lists of JSON as an array; ValueError where they are no finite numbers of this shape."""
-    found = np.asarray(value)
-    if found.shape != shape or found.dtype.kind not in ("i" if dtype is np.int64 else "if"):
-        raise ValueError(f"{name} has shape {found.shape} and type {found.dtype}; it must be numbers of shape {shape}")
-    with np.errstate(over="ignore"):  # what is beyond the type becomes infinite and is refused
-        array: NDArray[Any] = found.astype(dtype)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds numbers that are too large")
-    return array
-
-
-def check_expected(file: Path, description: Mapping[str, Any], expect: Mapping[str, Any]) -> None:
-    """ValueError that names every item of `expect` which the description does not have as expected."""
-    found = {"n_times": description["n_times"], "n_channels": description["n_channels"], **description["about"]}
-    wanted = _as_json(expect, "expect")
-    differences = [
-        f"{name} is {found[name]!r}, expected {value!r}" if name in found else f"{name} is not said, expected {value!r}"
-        for name, value in wanted.items()
-        if name not in found or found[name] != value
-    ]
-    if differences:
-        raise ValueError(
-            f"{file} does not fit: {'; '.join(differences)}. Use a model trained on such data, or train one."
-        )
-
+from model.estimators.description import Learned, check_expected, describe, learned_from, read_description
+from model.networks.series_model import SeriesModel
+from model.parameters import check_parameters, choose_device
+from model.series import ChannelScaler, FloatArray
+from model.training.history import History, SnapshotHistory
 
 WEIGHTS, DESCRIPTION, SNAPSHOTS = "weights.safetensors", "model.json", "snapshots.safetensors"
 
-Estimator = TypeVar("Estimator")
 
+class Saved:
+    """Mixin of an estimator that can be saved and loaded; it states what it needs of the estimator."""
 
-def write(estimator: Any, path: Path, about: Mapping[str, Any]) -> None:
-    """Write the directory beside its place, then rename it there; whatever else lies at `path` is refused."""
-    if path.exists() and not (path / DESCRIPTION).is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise ValueError(f"{path} exists and is not a saved model; choose another path")
-    text = describe(estimator, about)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in estimator.model_.state_dict().items()}
-    save_file(weights, partial / WEIGHTS)
-    if snapshots := estimator.history_.get("snapshots"):
-        save_arrays({name: np.ascontiguousarray(array) for name, array in snapshots.items()}, partial / SNAPSHOTS)
-    (partial / DESCRIPTION).write_text(text, encoding="utf-8")
-    replaced = path.with_name(f".{path.name}.{os.getpid()}.replaced")
-    if path.exists():
-        path.rename(replaced)
-    partial.rename(path)
-    shutil.rmtree(replaced, ignore_errors=True)
+    n_clusters: int
+    model_: SeriesModel
+    scaler_: ChannelScaler
+    n_times_: int
+    n_channels_: int
+    n_iter_: int
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+    cluster_peaks_: NDArray[np.int64]
+    cluster_profiles_: FloatArray
+    history_: History
+    about_: dict[str, Any]
 
+    @classmethod
+    def untrained(cls, parameters: Mapping[str, object], device: str) -> Self:
+        """Return an estimator with these parameters of the constructor on this device."""
+        raise NotImplementedError
 
-def read(cls: type[Estimator], path: Path, device: str, expect: Mapping[str, Any]) -> Estimator:
-    """The estimator saved at `path`, on `device`; ValueError says what is missing, damaged or differs from `expect`."""
-    file = path / DESCRIPTION
-    description = read_description(file, cls.__name__)
-    try:
-        estimator = cls(**description["parameters"], device=device)
-        check_parameters(estimator.get_params())
-        set_attributes(estimator, description)
-        parameters = estimator._training_parameters()
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise ValueError(f"{file} is not a complete model description: {what}") from error
-    check_expected(file, description, expect)
-    target = choose_device(device)
-    weights = _read_weights(path / WEIGHTS)
-    _check_sizes(path, parameters, estimator.n_times_ * estimator.n_channels_, weights)
-    estimator.model_ = cls._new_model(parameters, estimator.n_times_, estimator.n_channels_)
-    _check_weights(path / WEIGHTS, weights, estimator.model_.state_dict())
-    estimator.model_.load_state_dict(weights)
-    estimator.model_.to(target).eval()
-    if description["snapshots"]:
-        shape = (estimator.n_times_, estimator.n_channels_, estimator.model_.centres.shape[1])
-        estimator.history_["snapshots"] = _read_snapshots(path / SNAPSHOTS, *shape)
-    return estimator
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's parameters."""
+        raise NotImplementedError
+
+    def training_parameters(self) -> Mapping[str, Any]:
+        """Return every parameter of the training: the constructor's, and those that the method fixes."""
+        raise NotImplementedError
+
+    def new_model(self, n_times: int, n_channels: int) -> SeriesModel:
+        """Return the untrained networks of this estimator for series of these sizes."""
+        raise NotImplementedError
+
+    def _check_fitted(self) -> None:
+        """Raise NotFittedError where the estimator has not been trained."""
+        raise NotImplementedError
+
+    # ---- writing
+
+    def save(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
+        """Write the directory `path`: weights.safetensors, model.json and, where there are any, snapshots.safetensors.
+
+        An earlier model there is replaced. `about` is what the caller wants to find again as `about_`, anything that
+        JSON holds; None keeps the `about_` of this model. ValueError where it is not JSON or `path` holds other files.
+        """
+        self._check_fitted()
+        path = Path(path)
+        if path.exists() and not (path / DESCRIPTION).is_file() and not (path.is_dir() and not any(path.iterdir())):
+            raise ValueError(f"{path} exists and is not a saved model; choose another path")
+        learned = self._learned(self.about_ if about is None else about)
+        text = describe(type(self).__name__, self.get_params(), learned)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model_.state_dict().items()}
+        save_file(weights, partial / WEIGHTS)
+        if snapshots := self.history_.get("snapshots"):
+            arrays = {name: np.ascontiguousarray(array) for name, array in snapshots.items()}
+            save_arrays(arrays, partial / SNAPSHOTS)
+        (partial / DESCRIPTION).write_text(text, encoding="utf-8")
+        replaced = path.with_name(f".{path.name}.{os.getpid()}.replaced")
+        if path.exists():
+            path.rename(replaced)
+        partial.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+    def _learned(self, about: Mapping[str, Any]) -> Learned:
+        return Learned(
+            self.scaler_,
+            self.n_times_,
+            self.n_channels_,
+            self.n_iter_,
+            self.feature_names_in_.tolist() if hasattr(self, "feature_names_in_") else [],
+            self.cluster_peaks_,
+            self.cluster_profiles_,
+            self.history_,
+            dict(about),
+        )
+
+    # ---- reading
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto", expect: Mapping[str, Any] | None = None) -> Self:
+        """Read what `save` wrote; no code is run.
+
+        `expect`: items that have to agree with n_times, n_channels and the items of `about`. ValueError says what is
+        missing, damaged or differs.
+        """
+        path = Path(path)
+        file = path / DESCRIPTION
+        description = read_description(file, cls.__name__)
+        try:
+            estimator = cls.untrained(description["parameters"], device)
+            check_parameters(estimator.get_params())
+            learned = learned_from(description, estimator.n_clusters)
+            parameters = estimator.training_parameters()
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise ValueError(f"{file} is not a complete model description: {what}") from error
+        check_expected(file, learned, expect or {})
+        target = choose_device(device)
+        estimator._set_learned(learned)
+        weights = _read_weights(path / WEIGHTS)
+        _check_sizes(path, parameters, learned.n_times * learned.n_channels, weights)
+        estimator.model_ = estimator.new_model(learned.n_times, learned.n_channels)
+        _check_weights(path / WEIGHTS, weights, estimator.model_.state_dict())
+        estimator.model_.load_state_dict(weights)
+        estimator.model_.to(target).eval()
+        if description["snapshots"]:
+            shape = (learned.n_times, learned.n_channels, estimator.model_.centres.shape[1])
+            estimator.history_["snapshots"] = _read_snapshots(path / SNAPSHOTS, *shape)
+        return estimator
+
+    def _set_learned(self, learned: Learned) -> None:
+        self.scaler_, self.n_iter_ = learned.scaler, learned.n_iter
+        self.n_times_ = self.n_features_in_ = learned.n_times
+        self.n_channels_ = learned.n_channels
+        if learned.feature_names:
+            self.feature_names_in_ = np.array(learned.feature_names, object)
+        self.cluster_profiles_, self.cluster_peaks_ = learned.cluster_profiles, learned.cluster_peaks
+        self.history_, self.about_ = learned.history, learned.about
 
 
 def _read_weights(file: Path) -> dict[str, Tensor]:
@@ -225,15 +165,15 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
 
 def _check_sizes(path: Path, parameters: Mapping[str, Any], n_inputs: int, weights: Mapping[str, Tensor]) -> None:
     """Refuse sizes far beyond the weights before networks of that size are built: they need not fit into memory."""
-    held = sum(tensor.numel() for tensor in weights.values())
+    stored = sum(tensor.numel() for tensor in weights.values())
     needed = {"n_clusters": parameters["n_clusters"], "n_times * n_channels": n_inputs}
     for name in ("hidden_size", "embedding_size", "latent_size"):
         needed[name] = parameters.get(name, 1)
     for name, size in needed.items():
         # A recurrent layer has the square of its size in weights, all others at least their size.
         square = name == "latent_size" or (name == "hidden_size" and parameters.get("filling") != "mean")
-        if (size**2 if square else size) > held:
-            raise ValueError(f"{path / DESCRIPTION} has {name} {size}; {path / WEIGHTS} holds {held} numbers in all")
+        if (size**2 if square else size) > stored:
+            raise ValueError(f"{path / DESCRIPTION} has {name} {size}; {path / WEIGHTS} holds {stored} numbers in all")
 
 
 def _check_weights(file: Path, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -250,7 +190,7 @@ def _check_weights(file: Path, weights: Mapping[str, Tensor], expected: Mapping[
         raise ValueError(f"{file} has tensors that model.json does not ask for: {', '.join(extra)}")
 
 
-def _read_snapshots(file: Path, n_times: int, n_channels: int, embedding_size: int) -> dict[str, Any]:
+def _read_snapshots(file: Path, n_times: int, n_channels: int, embedding_size: int) -> SnapshotHistory:
     tensors = _read_tensors(file)
     found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     sizes = {name: tensor.numel() for name, tensor in tensors.items()}
@@ -267,4 +207,10 @@ def _read_snapshots(file: Path, n_times: int, n_channels: int, embedding_size: i
     for name, (dtype, shape) in expected.items():
         if found[name] != (dtype, shape):
             raise ValueError(f"{file}: {name!r} is {found[name][0]} {found[name][1]}; expected {dtype} {shape}")
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+    return {
+        "iterations": tensors["iterations"].numpy(),
+        "rows": tensors["rows"].numpy(),
+        "embedding": tensors["embedding"].numpy(),
+        "curve_rows": tensors["curve_rows"].numpy(),
+        "curves": tensors["curves"].numpy(),
+    }

@@ -22,12 +22,12 @@ class RecurrentAutoencoder(nn.Module):
         nn.init.xavier_uniform_(self.output_weight, generator=rng)
 
     def encode(self, x_tilde: Tensor) -> Tensor:
-        """Latent H (B, D) of series without gaps (B, T, C)."""
+        """Return the latent H (B, D) of series without gaps (B, T, C)."""
         states: Tensor = self.encoder(x_tilde.permute(1, 2, 0).contiguous())  # (T, D, B)
         return states[-1].t()
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Reconstruction (B, T, C) of the latent (B, D), which the decoder reads anew at every date."""
+        """Return the reconstruction (B, T, C) of the latent (B, D), which the decoder reads at every date."""
         inputs = latent.t().expand(self.n_times, -1, -1).contiguous()  # (T, D, B)
         series = torch.matmul(self.output_weight, self.decoder(inputs)) + self.output_bias.unsqueeze(1)
         return series.permute(2, 0, 1)
@@ -53,11 +53,11 @@ class CRLIModel(SeriesModel):
         self.discriminator = Discriminator(n_channels, rng) if adversarial else None
 
     def generator_side(self) -> list[nn.Parameter]:
-        """What is trained against the discriminator: generator and autoencoder."""
+        """Return what is trained against the discriminator: generator and autoencoder."""
         return [*self.generator.parameters(), *self.autoencoder.parameters()]
 
     def forward(self, x: Tensor, m: Tensor) -> Outcome:
-        """x (B, T, C) scaled, any number where m (B, T, C) is false."""
+        """Pass scaled x (B, T, C) through the networks; it may be any number where m (B, T, C) is false."""
         forward, backward = self.generator.estimates(x, m)
         x_hat = (forward + backward) / 2
         x_tilde = select(m, x, x_hat)
@@ -65,25 +65,27 @@ class CRLIModel(SeriesModel):
         return Outcome(x_tilde, forward, backward, x_hat, z, nearest(z, self.centres))
 
     def decoded_centres(self) -> Tensor:
-        """The series (K, T, C), scaled, that the decoder makes of the centres."""
+        """Return the scaled series (K, T, C) into which the decoder turns the centres."""
         return self.autoencoder.decode(self.centres)
 
 
 def nearest(z: Tensor, centres: Tensor) -> Tensor:
-    """The assignment (B, K) of k-means: 1 for the centre of (K, D) that is nearest to z (B, D), 0 for the others."""
+    """Return the assignment (B, K) of k-means: 1 for the nearest of the centres (K, D) to z (B, D), 0 for others."""
     distance = (z.detach().unsqueeze(1) - centres).square().sum(-1)
-    return torch.nn.functional.one_hot(distance.argmin(1), len(centres)).to(z.dtype)
+    number: Tensor = distance.argmin(1)
+    return torch.nn.functional.one_hot(number, len(centres)).to(z.dtype)
 
 
 def kmeans_loss(latent: Tensor, n_clusters: int) -> Tensor:
-    """L_kmeans = Tr(H^T H) - Tr(F^T H^T H F), scalar, for the latents of a batch, H = latent^T (D, B) in CRLI's terms.
+    """Return L_kmeans = Tr(H^T H) - Tr(F^T H^T H F) of CRLI, scalar, for a batch of latents, H = latent^T (D, B).
 
     F (B, K), the top K right singular vectors of H, is the relaxed indicator of the clusters and a constant: its rows
     belong to the series of this very batch. A batch drawn at random shares no order with the one before, so F is
-    found anew for each, from the eigenvectors of the small H H^T (D, D): F F^T H^T = H^T V V^T with V (D, K) those of
-    the K largest eigenvalues, which makes the loss the sum of squares of what the K directions leave of the latents.
+    computed for each, from the eigenvectors of the small H H^T (D, D): F F^T H^T = H^T V V^T with V (D, K) those of
+    the K largest eigenvalues, which makes the loss the sum of squares of the latents beyond those K directions.
     """
     h = latent.detach().double()
     _, vectors = torch.linalg.eigh(h.t() @ h)  # ascending
     top = vectors[:, max(0, vectors.shape[1] - n_clusters) :].to(latent.dtype)  # V
-    return latent.square().sum() - (latent @ top).square().sum()
+    left: Tensor = latent.square().sum() - (latent @ top).square().sum()
+    return left

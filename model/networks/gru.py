@@ -1,8 +1,10 @@
 """A gated recurrent unit over whole sequences, written for small hidden sizes and large batches on a CPU.
 
-The equations are those of `torch.nn.GRU`; only the order of the work differs. Every buffer is (features, batch) at one
-date, so that the batch is the contiguous axis and a gate is one contiguous block; the backward pass is written by hand:
-the local derivatives do not depend on the incoming gradient, which leaves one product per date in the recurrence.
+Equals, up to rounding: `torch.nn.GRU(n_inputs, hidden_size)(x.transpose(1, 2))[0].transpose(1, 2)`.
+
+Only the order of the work differs. Every buffer is (features, batch) at one date, so that the batch is the contiguous
+axis and a gate is one contiguous block. The backward pass is written by hand: the local derivatives do not depend on
+the incoming gradient, which leaves one product a date in the recurrence.
 """
 
 from typing import Any
@@ -16,11 +18,13 @@ _tanh_backward = torch.ops.aten.tanh_backward.grad_input  # g (1 - y^2)
 
 
 def gru_step(gates: Tensor, h: Tensor, h_next: Tensor, one: Tensor) -> None:
-    """Turn one date's pre-activations into gate values, in place, and write the next hidden state.
+    """Compute one date of a GRU: equals `torch.gru_cell` after its two matrix products.
+
+    Pre-activations become gate values, in place, and h_next becomes the next hidden state.
 
     gates (4H, B): W_hn h + b_hn | reset | update | W_xn x + b_xn before; the first block as it was | r | z | n after.
 
-    `one` is the number 1 as a tensor: torch would wrap a plain number anew in every call.
+    `one` is the number 1 as a tensor: torch would wrap a plain number in every call.
     """
     size = h.shape[0]
     n_hidden, r, z, n = gates.view(4, size, -1).unbind()
@@ -33,7 +37,7 @@ def gru_step(gates: Tensor, h: Tensor, h_next: Tensor, one: Tensor) -> None:
 
 
 def gru_step_derivatives(gates: Tensor, h: Tensor, out: Tensor, scratch: Tensor, one: Tensor) -> None:
-    """Derivatives of h_next by the four blocks of pre-activations, to out (4, H, B); gates as gru_step left them."""
+    """Write the derivatives of h_next by the four blocks of pre-activations to out (4, H, B); gates are of gru_step."""
     n_hidden, r, z, n = gates.view_as(out).unbind()
     by_n_hidden, by_r, by_z, by_n = out.unbind()
     torch.sub(one, z, out=scratch)
@@ -46,12 +50,12 @@ def gru_step_derivatives(gates: Tensor, h: Tensor, out: Tensor, scratch: Tensor,
 
 
 def kernel_order(weight_hidden: Tensor) -> Tensor:
-    """Rows r | z | n, the order of torch.nn.GRU, turned to n | r | z, so that they meet the first 3H rows of gates."""
+    """Return rows r | z | n, the order of torch.nn.GRU, in the order n | r | z of the first 3H rows of gates."""
     return weight_hidden.roll(weight_hidden.shape[0] // 3, 0)
 
 
 def kernel_bias(bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
-    """The bias (4H, 1) of the four blocks of gates from torch's two biases (3H,)."""
+    """Return the bias (4H, 1) of the four blocks of gates, made of torch's two biases (3H,)."""
     size = bias_ih.shape[0] // 3
     blocks = (bias_hh[2 * size :], bias_ih[: 2 * size] + bias_hh[: 2 * size], bias_ih[2 * size :])
     return torch.cat(blocks).unsqueeze(1)
@@ -60,7 +64,7 @@ def kernel_bias(bias_ih: Tensor, bias_hh: Tensor) -> Tensor:
 def _run(
     x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor, keep_gates: bool
 ) -> tuple[Tensor, Tensor]:
-    """All hidden states (T + 1, H, B), the zero state first, and the gates (T or 1, 4H, B)."""
+    """Return all hidden states (T + 1, H, B), the zero state first, and the gates (T or 1, 4H, B)."""
     n_times, _, batch = x.shape
     size = weight_hh.shape[1]
     gates = x.new_empty(n_times if keep_gates else 1, 4 * size, batch)
@@ -121,7 +125,7 @@ class _GRUSequence(torch.autograd.Function):
 
 
 def xavier_per_gate(weight: Tensor, n_gates: int, rng: torch.Generator | None) -> None:
-    """Xavier-uniform values for each gate's block of rows apart: the bound is that of one block, not of the stack."""
+    """Draw Xavier-uniform weights for each gate's block of rows: the bound is that of one block, not of the stack."""
     for block in weight.detach().chunk(n_gates, dim=-2):
         nn.init.xavier_uniform_(block, generator=rng)
 
@@ -139,8 +143,9 @@ class GRU(nn.Module):
         xavier_per_gate(self.weight_hh, 3, rng)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Hidden states (T, H, B) of the sequence x (T, n_inputs, B), from a zero state."""
+        """Return the hidden states (T, H, B) of the sequence x (T, n_inputs, B), from a zero state."""
         parameters = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         if torch.is_grad_enabled():
-            return _GRUSequence.apply(x, *parameters)
+            states: Tensor = _GRUSequence.apply(x, *parameters)
+            return states
         return _run(x, *parameters, keep_gates=False)[0][1:]

@@ -1,7 +1,10 @@
 """The generator's recurrence: a GRU that estimates each value before it sees it (Eqs 1-2), differentiated by hand.
 
-Per date: e = W_imp h + b_imp, u = m x + (1 - m) e, h = GRU(u, h). Layouts as in `networks.gru`; the estimate is one
-more block of rows in front of the gates, so that one product with h serves both.
+Equals, up to rounding, at every date: `e = torch.nn.functional.linear(h, weight_imp, bias_imp)`, then
+`h = torch.gru_cell(torch.where(m, x, e), h, weight_ih, weight_hh, bias_ih, bias_hh)`.
+
+Layouts are those of `networks.gru`; the estimate is one more block of rows in front of the gates, so that one product
+with h serves both.
 """
 
 from typing import Any
@@ -25,7 +28,9 @@ def _run(
     *,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Estimates, inputs (T, C, B), states (T + 1, H, B), rows (T, C + 4H, B); the last two of one date unless kept.
+    """Return estimates, inputs (T, C, B), states (T + 1, H, B) and rows (T, C + 4H, B).
+
+    Unless they are kept, there are states of two dates and rows of one.
 
     x is 0 and observed 0, where there is no observation; observed is 1 elsewhere.
     """
@@ -110,12 +115,13 @@ def imputing_gru(
     bias_ih: Tensor,
     bias_hh: Tensor,
 ) -> Tensor:
-    """Estimates e (T, C, B) of x (T, C, B), each made before its own value is seen (Eqs 1-2).
+    """Return estimates e (T, C, B) of x (T, C, B), each made before its own value is seen (Eqs 1-2).
 
     `observed` is a bool tensor of x's shape; weight_imp (C, H), bias_imp (C,); the rest as in torch.nn.GRU.
     """
     parameters = (weight_imp, bias_imp, weight_ih, weight_hh, bias_ih, bias_hh)
     x, observed = torch.where(observed, x, 0), observed.to(x.dtype)
     if torch.is_grad_enabled():
-        return _ImputingGRU.apply(x, observed, *parameters)
+        estimates: Tensor = _ImputingGRU.apply(x, observed, *parameters)
+        return estimates
     return _run(x, observed, *parameters, keep=False)[0]

@@ -1,8 +1,11 @@
-"""The generator's recurrence without gradient: what `imputing_gru` computes, up to rounding, in half the time.
+"""The generator's recurrence without gradient, in half the time.
+
+Equals, up to rounding: `imputing_gru` for one direction, that is `torch.nn.functional.linear` and `torch.gru_cell` at
+every date.
 
 Each direction is a GRU of its own, not one half of a block-diagonal one. The state is s = (h + 1) / 2: tanh is then a
-sigmoid too, as tanh(a) = 2 sigmoid(2a) - 1, and W h = 2 W s - W 1. Rows of ones and of inputs lie below the state in
-one buffer, so that a single product gives the gates with their biases.
+sigmoid too, as tanh(a) = 2 sigmoid(2a) - 1, and W h = 2 W s - W 1. Rows of ones and of inputs are below the state in
+one buffer, so that a single product yields the gates with their biases.
 """
 
 from typing import NamedTuple
@@ -12,7 +15,7 @@ from torch import Tensor
 
 
 class Weights(NamedTuple):
-    """What one direction multiplies: rows by columns, the columns meeting rows s (H) | 1 | u (C) of the buffer."""
+    """Matrices of one direction; their columns meet the rows s (H) | 1 | u (C) of the buffer."""
 
     estimate: Tensor  # (C, H + 1): e from s | 1
     gates: Tensor  # (3H, H + 1 + C): n_hidden | reset | update from s | 1 | u
@@ -22,7 +25,7 @@ class Weights(NamedTuple):
 def weights_for_estimation(
     weight_imp: Tensor, bias_imp: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
 ) -> Weights:
-    """One direction's parameters, as `imputing_gru` takes them, in the form that `estimates_by_date` takes."""
+    """Return one direction's parameters, as `imputing_gru` takes them, in the form that `estimates_by_date` takes."""
     size = weight_hh.shape[1]
     (input_r, input_z, input_n), (hidden_r, hidden_z, hidden_n) = weight_ih.split(size), weight_hh.split(size)
     bias_r, bias_z, _ = (bias_ih + bias_hh).split(size)
@@ -37,7 +40,7 @@ def weights_for_estimation(
 
 
 def estimates_by_date(x: Tensor, observed: Tensor, weights: Weights, *, backward: bool) -> Tensor:
-    """Estimates e (T, C, B) of x (T, C, B), each made before its own value is seen (Eqs 1-2); no gradient.
+    """Return estimates e (T, C, B) of x (T, C, B), each made before its own value is seen (Eqs 1-2); no gradient.
 
     x is 0 and observed 0, where there is no observation; observed is 1 elsewhere. `backward` goes through the dates
     from the last to the first.

@@ -1,4 +1,4 @@
-"""The networks of the joint method together, and what one forward pass of them gives."""
+"""The networks of the joint method together, and the plain filling that may replace its generator."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,11 +40,11 @@ class JointModel(SeriesModel):
         self.discriminator = Discriminator(n_channels, rng) if adversarial else None
 
     def clustering_parameters(self) -> list[nn.Parameter]:
-        """What the second step of an iteration trains: everything but the discriminator."""
+        """Return what the second step of an iteration trains: everything but the discriminator."""
         return [*self.generator.parameters(), *self.autoencoder.parameters(), self.centres]
 
     def forward(self, x: Tensor, m: Tensor) -> Outcome:
-        """x (B, T, C) scaled, any number where m (B, T, C) is false."""
+        """Pass scaled x (B, T, C) through the networks; it may be any number where m (B, T, C) is false."""
         forward, backward = self.generator.estimates(x, m)
         x_hat = (forward + backward) / 2
         x_tilde = select(m, x, x_hat)
@@ -52,14 +52,15 @@ class JointModel(SeriesModel):
         return Outcome(x_tilde, forward, backward, x_hat, z, soft_assignment(z, self.centres))
 
     def decoded_centres(self) -> Tensor:
-        """The series (K, T, C), scaled, that the decoder makes of the centres."""
-        return self.autoencoder.decode(self.centres).unflatten(1, (self.n_times, self.n_channels))
+        """Return the scaled series (K, T, C) into which the decoder turns the centres."""
+        decoded = self.autoencoder.decode(self.centres)  # (K, T * C)
+        return decoded.view(len(decoded), self.n_times, self.n_channels)
 
 
 def new_model(
     parameters: Mapping[str, Any], n_times: int, n_channels: int, rng: torch.Generator | None = None
 ) -> JointModel:
-    """An untrained model as the training parameters ask for it, with a discriminator only where w_gen is above 0."""
+    """Return an untrained model as the parameters ask for it, with a discriminator only where w_gen is above 0."""
     return JointModel(
         n_times,
         n_channels,
@@ -73,7 +74,7 @@ def new_model(
 
 
 class MeanFilling(nn.Module):
-    """Estimates every value of a series by the mean of its own observations in the channel; nothing is learned.
+    """Filling of every value of a series by the mean of its own observations in the channel; nothing is learned.
 
     A channel that a series never observed takes the mean of the channel over the training set, which `start_from` sets.
     """
@@ -89,10 +90,10 @@ class MeanFilling(nn.Module):
         self.channel_mean.copy_(channel_mean(x, m))
 
     def estimates(self, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-        """The same estimate (B, T, C) for both directions of the generator, whose place this takes."""
+        """Return the same estimate (B, T, C) twice, in the place of the two directions of the generator."""
         mean = series_mean(torch.where(m, x, 0), m, self.channel_mean).expand_as(x)
         return mean, mean
 
     def forward(self, x: Tensor, m: Tensor) -> Tensor:
-        """X_hat (B, T, C), constant in time; values of x where m is false have no influence."""
+        """Return X_hat (B, T, C), constant in time; values of x where m is false have no influence."""
         return self.estimates(x, m)[0]

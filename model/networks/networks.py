@@ -13,14 +13,14 @@ from model.series import channel_mean, select
 
 def _linear(n_inputs: int, n_outputs: int, rng: torch.Generator | None) -> nn.Linear:
     # skip_init: nn.Linear's own initialisation would draw from torch's global random numbers.
-    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs)
     nn.init.xavier_uniform_(layer.weight, generator=rng)
     nn.init.zeros_(layer.bias)
     return layer
 
 
 class Generator(nn.Module):
-    """Bidirectional imputing GRU (Eqs 1-3): the value of every date estimated from all the others.
+    """Bidirectional imputing GRU (Eqs 1-3), which estimates the value of every date from all others.
 
     Parameters hold both directions, forward first, on their leading axis. `rng` draws the initial weights.
     """
@@ -38,7 +38,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def reset(self, rng: torch.Generator | None = None) -> None:
-        """Draw the weights anew, and set the biases to zero."""
+        """Draw new weights, and set the biases to zero."""
         for bias in (self.bias_imp, self.bias_ih, self.bias_hh):
             bias.zero_()
         for direction in range(2):
@@ -48,13 +48,14 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def start_from(self, x: Tensor, m: Tensor) -> None:
-        """Let the first estimate (b_imp) be the mean of the training set x, m (n, T, C), x being 0 where missing."""
+        """Set the first estimate (b_imp) to the mean of the training set x, m (n, T, C), x being 0 where missing."""
         self.bias_imp.copy_(channel_mean(x, m))
 
     def estimates(self, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-        """Estimates of the forward and of the backward direction, (B, T, C) as x and m are; m true = observed.
+        """Return estimates (Eqs 1-2) of forward and backward direction, (B, T, C) as x and m; m true = observed.
 
-        In evaluation mode and without gradient `imputing_gru_inference` makes them: twice as fast, other in rounding.
+        In evaluation mode and without gradient `imputing_gru_inference` computes them: twice as fast, but rounded
+        differently.
         """
         series = x.permute(1, 2, 0)  # (T, C, B)
         observed = m.permute(1, 2, 0) != 0
@@ -76,7 +77,7 @@ class Generator(nn.Module):
         return forward.permute(2, 0, 1), backward.flip(0).permute(2, 0, 1)
 
     def forward(self, x: Tensor, m: Tensor) -> Tensor:
-        """X_hat (B, T, C), the mean of both directions; values of x where m is 0 have no influence."""
+        """Return X_hat (B, T, C) of Eq 3, the mean of both directions; values of x where m is 0 have no influence."""
         forward, backward = self.estimates(x, m)
         return (forward + backward) / 2
 
@@ -87,7 +88,7 @@ class Generator(nn.Module):
 
     @staticmethod
     def _both(weight: Tensor, n_gates: int) -> Tensor:
-        """Two directions' (2, gates * a, b) as one block-diagonal (gates * 2a, 2b): both run as one GRU of width 2H."""
+        """Return two directions (2, gates * a, b) as one block-diagonal (gates * 2a, 2b), for one GRU of width 2H."""
         _, rows, columns = weight.shape
         per_gate = weight.view(2, n_gates, rows // n_gates, columns)
         own = torch.eye(2, dtype=weight.dtype, device=weight.device)
@@ -95,7 +96,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Five stacked GRUs (32-16-8-16-32 units) and a linear layer: for every cell the logit of "was observed"."""
+    """Five stacked GRUs (32-16-8-16-32 units) and a linear layer; for every cell the logit that it was observed."""
 
     UNITS = (32, 16, 8, 16, 32)
 
@@ -106,7 +107,7 @@ class Discriminator(nn.Module):
         self.output = _linear(self.UNITS[-1], n_channels, rng)
 
     def forward(self, x_hat: Tensor) -> Tensor:
-        """Logits S (B, T, C) of the series x_hat (B, T, C); D = sigmoid(S)."""
+        """Return the logits S (B, T, C) of the series x_hat (B, T, C); D = sigmoid(S)."""
         hidden = x_hat.permute(1, 2, 0).contiguous()  # (T, C, B)
         for layer in self.layers:
             hidden = layer(hidden)
@@ -126,7 +127,7 @@ class Autoencoder(nn.Module):
         self.decoder = self._stack((embedding_size, *self.UNITS[::-1], n_inputs), rng)
 
     def encode(self, x_flat: Tensor) -> Tensor:
-        """Embedding z (B, E) of flattened series (B, T * C).
+        """Return the embedding z (B, E) of flattened series (B, T * C).
 
         In evaluation mode and without gradient the batch is the contiguous axis of every product, as in the generator:
         a layer of few units is otherwise rounded differently from row to row of one batch.
@@ -143,12 +144,12 @@ class Autoencoder(nn.Module):
         return z
 
     def decode(self, z: Tensor) -> Tensor:
-        """Reconstruction (B, T * C) of the embedding z (B, E)."""
+        """Return the reconstruction (B, T * C) of the embedding z (B, E)."""
         reconstruction: Tensor = self.decoder(z)
         return reconstruction
 
     def forward(self, x_flat: Tensor) -> Tensor:
-        """Reconstruction (B, T * C) of flattened series (B, T * C)."""
+        """Return the reconstruction (B, T * C) of flattened series (B, T * C)."""
         return self.decode(self.encode(x_flat))
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What every trained model of series is made of, and what one forward pass of it gives."""
+"""Base of the trained models of series, and the result of their forward pass."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Outcome(NamedTuple):
-    """One forward pass over series (B, T, C), without the discriminator."""
+    """Result of one forward pass over series (B, T, C), without the discriminator."""
 
     x_tilde: Tensor  # (B, T, C) observed values, and estimates where there are none
     forward: Tensor  # (B, T, C) e_fwd
@@ -19,7 +19,7 @@ class Outcome(NamedTuple):
 
     @property
     def spread(self) -> Tensor:
-        """|e_fwd - e_bwd| (B, T, C): how much the two directions disagree."""
+        """Return |e_fwd - e_bwd| (B, T, C): how much the two directions disagree."""
         return (self.forward - self.backward).abs()
 
 
@@ -29,23 +29,23 @@ class SeriesModel(nn.Module):
     centres: nn.Parameter  # (K, E)
 
     def forward(self, x: Tensor, m: Tensor) -> Outcome:
-        """x (B, T, C) scaled, any number where m (B, T, C) is false."""
+        """Pass scaled x (B, T, C) through the networks; it may be any number where m (B, T, C) is false."""
         raise NotImplementedError
 
     def decoded_centres(self) -> Tensor:
-        """The series (K, T, C), scaled, that the decoder makes of the centres."""
+        """Return the scaled series (K, T, C) into which the decoder turns the centres."""
         raise NotImplementedError
 
     def reorder(self, order: Tensor) -> None:
-        """Number the clusters anew; `order` (K,) holds the old numbers in their new order."""
+        """Renumber the clusters; `order` (K,) has the old numbers in their new order."""
         with torch.no_grad():
             self.centres.copy_(self.centres[order.to(self.centres.device)].clone())
 
 
 def joined(parts: Sequence[Outcome]) -> Outcome:
-    """Join the outcomes of consecutive series; those of one part are given as they are."""
+    """Join the outcomes of consecutive series; a single part is returned unchanged."""
     if len(parts) == 1:
         return parts[0]
-    # series lie along the last axis in memory: joined there, they need not be put in another order
+    # In memory the series are along the last axis: joined there, they keep their order.
     along_last = ([one.movedim(0, -1) for one in same] for same in zip(*parts, strict=True))
     return Outcome(*(torch.cat(same, -1).movedim(-1, 0) for same in along_last))

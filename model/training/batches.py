@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 class Batches:
-    """Endless batches of row numbers: a new permutation every epoch, its incomplete last batch dropped."""
+    """Draw endless batches of row numbers: a new permutation every epoch, without its incomplete last batch."""
 
     def __init__(self, n_series: int, batch_size: int, rng: torch.Generator) -> None:
         self._n_series, self._size, self._rng = n_series, min(batch_size, n_series), rng
-        self._epoch_start = rng.get_state()  # from which the permutation follows, and that is all it takes to keep it
+        self._epoch_start = rng.get_state()  # the permutation follows from it
         self._order: tuple[Tensor, ...] = ()
         self._taken = 0
 
@@ -31,7 +31,7 @@ class Batches:
         self._taken = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """Where the stream is: the generator's state now and at the start of the epoch, and the batches since."""
+        """Return the position: states of the generator now and at the start of the epoch, and the batches since."""
         return {
             "rng": self._rng.get_state(),
             "epoch_rng": self._epoch_start,
@@ -39,7 +39,7 @@ class Batches:
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what `tensors` gave, and set the generator as it was."""
+        """Go on from what `tensors` returned, and set the generator as it was."""
         taken = int(tensors["taken"])
         self._epoch_start = tensors["epoch_rng"].clone()
         if taken:

@@ -1,8 +1,7 @@
-"""The generator alone on L_pre (Eq 4), before anything is built on what it fills."""
+"""Start from components: the generator alone on L_pre (Eq 4), then autoencoder and centres from what it fills."""
 
 import logging
 import warnings
-from typing import Any
 
 import torch
 from sklearn.cluster import KMeans
@@ -15,26 +14,28 @@ from model.losses import prediction_loss
 from model.networks.networks import Autoencoder, Generator
 from model.series import channel_mean
 from model.training.batches import Batches
+from model.training.history import EventRecord, PretrainingRecord
 from model.training.pretraining import (
     CHECK_STEPS,
     MAX_RESTARTS,
     NEGLIGIBLE,
     WORSE,
-    Progress,
-    TrainingDiverged,
     coincide,
     kmeans,
     smallest_distance,
 )
+from model.training.progress import Progress
+from model.training.safeguards import TrainingDiverged
 from model.training.target import CHUNK
 
 log = logging.getLogger(__name__)
 
 LEARNING_RATE = 0.03  # highest of Adam's one-cycle schedule
 CLIP_NORM = 10.0
-BLOCK = 10  # iterations of which one mean loss is kept
+RECORD_EVERY = 10  # iterations of which one mean loss is kept
 HIDDEN_SHARE = 0.5  # of the series of a batch, in each of which a run of dates is hidden from the generator
 MEAN_RUN = 4.0  # dates in such a run; lengths are geometric
+FLOOR = 0.4  # of the widest component's standard deviation: the least that a component is divided by
 
 
 def warm_up(
@@ -46,19 +47,20 @@ def warm_up(
     batch_size: int,
     rng: torch.Generator,
     progress: Progress,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Train the generator on x, m (n, T, C) by Adam on L_pre, runs of observations being hidden but still asked for.
+) -> tuple[PretrainingRecord, list[EventRecord]]:
+    """Train the generator on x, m (n, T, C) by Adam on L_pre (Eq 4), with runs of observations hidden from it.
 
-    L_pre itself only asks for dates whose neighbours are known; what is hidden in runs teaches it long gaps too.
+    Hidden observations still count in L_pre. Without them it only asks for dates whose neighbours are known; with them
+    the generator learns long gaps too.
 
-    Not finite, or clearly worse than predicting the mean at the end: again from new weights at a third of the learning
-    rate. Returns a record {"losses": mean of every 10 iterations, "learning_rate", "mean_loss"} and the restarts as
-    events. TrainingDiverged after several restarts.
+    Where the loss is not finite, or clearly worse than predicting the mean at the end, training restarts from new
+    weights at a third of the learning rate. Returns a record with the mean loss of every RECORD_EVERY iterations, and
+    the restarts as events. TrainingDiverged after several restarts.
     """
     generator.start_from(x, m)
     mean_loss = _mean_loss(x, m)
     limit = WORSE * mean_loss + NEGLIGIBLE * x.shape[1] * x.shape[2]
-    rate, events = LEARNING_RATE, list[dict[str, Any]]()
+    rate, events = LEARNING_RATE, list[EventRecord]()
     for _ in range(MAX_RESTARTS + 1):
         losses = _run(generator, x, m, steps, batch_size, rate, rng, progress)
         if torch.tensor(losses).isfinite().all() and (steps < CHECK_STEPS or losses[-1] <= limit):
@@ -90,7 +92,7 @@ def _run(
     for step in range(1, steps + 1):
         rows = next(stream).to(x.device)
         x_rows, m_rows = x[rows], m[rows]
-        seen = m_rows & ~_runs(len(rows), x.shape[1], rng).to(x.device).unsqueeze(2)
+        seen = m_rows & ~hidden_runs(len(rows), x.shape[1], rng).to(x.device).unsqueeze(2)
         loss = prediction_loss(x_rows, generator(x_rows, seen), m_rows)
         optimiser.zero_grad()
         loss.backward()
@@ -100,15 +102,15 @@ def _run(
             return [*losses, float("nan")]
         optimiser.step()
         schedule.step()
-        if step % BLOCK == 0 or step == steps:
+        if step % RECORD_EVERY == 0 or step == steps:
             losses.append(sum(block) / len(block))
             block.clear()
             progress({"phase": "pretrain", "step": step, "total": steps, "losses": {"pre": losses[-1]}})
     return losses
 
 
-def _runs(n_series: int, n_times: int, rng: torch.Generator) -> Tensor:
-    """Dates to hide (n, T): one run in some of the series, its middle anywhere in the year."""
+def hidden_runs(n_series: int, n_times: int, rng: torch.Generator) -> Tensor:
+    """Draw the dates to hide (n, T): one run in some of the series, its middle anywhere in the year."""
     length = torch.empty(n_series, 1).geometric_(1 / MEAN_RUN, generator=rng)
     length *= torch.rand(n_series, 1, generator=rng) < HIDDEN_SHARE
     start = torch.rand(n_series, 1, generator=rng) * n_times - length / 2
@@ -117,27 +119,24 @@ def _runs(n_series: int, n_times: int, rng: torch.Generator) -> Tensor:
 
 
 def _mean_loss(x: Tensor, m: Tensor) -> float:
-    """L_pre of predicting the mean of each channel everywhere."""
+    """Return L_pre (Eq 4) of predicting the mean of each channel everywhere."""
     return float(prediction_loss(x, channel_mean(x, m).expand_as(x), m))
 
 
 @torch.no_grad()
 def filled_by(generator: Generator, x: Tensor, m: Tensor) -> Tensor:
-    """X_tilde (n, T, C): gaps of x filled by the generator, in chunks."""
+    """Return X_tilde (n, T, C): gaps of x filled by the generator, in chunks."""
     parts = zip(x.split(CHUNK), m.split(CHUNK), strict=True)
     return torch.cat([torch.where(m_part, x_part, generator(x_part, m_part)) for x_part, m_part in parts])
 
 
-FLOOR = 0.4  # of the widest component's standard deviation: narrower ones are not widened beyond what that would be
-
-
 @torch.no_grad()
 def start_from_components(autoencoder: Autoencoder, filled: Tensor) -> None:
-    """Set the weights so that encoding filled (n, D) gives its whitened principal components, and decoding inverts it.
+    """Set the weights so that encoding filled (n, D) yields its whitened principal components, and decoding inverts it.
 
     A component passes the ReLU layers as a pair of units, of which one carries its positive part and the other its
-    negative part; so the narrowest layer, of 10 units, lets min(E, 5) components through. What is left of every layer,
-    and of the embedding, keeps its random weights, and counts for nothing in the output at first.
+    negative part; so the narrowest layer, of 10 units, lets min(E, 5) components through. The rest of every layer,
+    and of the embedding, keeps its random weights, and has no part in the output at first.
     """
     n_pairs = min(autoencoder.embedding_size, autoencoder.UNITS[-1] // 2, filled.shape[1])
     mean = filled.mean(0, dtype=torch.float64)
@@ -159,7 +158,7 @@ def start_from_components(autoencoder: Autoencoder, filled: Tensor) -> None:
 
 
 def _components(filled: Tensor, mean: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
-    """The first principal axes (D, n) of series (N, D), and what to divide by along each (n,), in float64."""
+    """Return the first principal axes (D, n) of series (N, D), and the divisor along each (n,), in float64."""
     covariance = torch.zeros(filled.shape[1], filled.shape[1], dtype=torch.float64, device=filled.device)
     for part in filled.split(65_536):  # a float64 copy of all series would be twice their size
         centred = part.double() - mean
@@ -177,7 +176,7 @@ def _linear_layers(stack: nn.Sequential) -> list[nn.Linear]:
 
 
 def _pass_on(layer: nn.Linear, block: Tensor) -> None:
-    """Let the first units of a layer be `block` times the first units before it, and nothing else."""
+    """Set the first units of a layer to `block` times the first units before it, and nothing else."""
     rows, columns = block.shape
     layer.weight[:rows] = 0
     layer.weight[:rows, :columns] = block
@@ -186,10 +185,10 @@ def _pass_on(layer: nn.Linear, block: Tensor) -> None:
 
 def centres_from_clusters(
     filled: Tensor, autoencoder: Autoencoder, n_clusters: int, rng: torch.Generator
-) -> tuple[Tensor, list[dict[str, Any]]]:
-    """Centres (K, E): k-means in the embedding that starts where k-means on the filled series (n, D) has ended.
+) -> tuple[Tensor, list[EventRecord]]:
+    """Return centres (K, E) of k-means in the embedding, which starts where k-means on the filled series (n, D) ended.
 
-    Where two of them coincide, k-means in the embedding starts anew, and an event says so.
+    Where two of them coincide, k-means in the embedding starts from random centres, and an event says so.
     """
     with torch.no_grad():
         z = autoencoder.encode(filled)

@@ -2,31 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.networks.joint import JointModel, new_model
 from model.networks.networks import Autoencoder, Generator
-from model.parameters import training_options, with_preset
+from model.parameters import random_generator, training_options, with_preset
 from model.series import mean_filled
 from model.training.algorithm import JointTraining
 from model.training.components_start import centres_from_clusters, filled_by, start_from_components, warm_up
-from model.training.pretraining import Progress, initial_centres, pretrain
+from model.training.history import Beginning
+from model.training.pretraining import initial_centres, pretrain
+from model.training.progress import Progress
 from model.training.state import TrainingFolder, describe
 from model.training.target import Population
-
-
-class Fit(NamedTuple):
-    """What training gives; clusters are numbered as k-means happened to find them."""
-
-    model: JointModel
-    labels: NDArray[np.int64]  # (n,)
-    n_iter: int
-    history: dict[str, Any]  # snapshots in it: row numbers of x, curves scaled as x is
+from model.training.trained import Trained
 
 
 def fit_model(
@@ -37,8 +29,8 @@ def fit_model(
     *,
     checkpoint: Path | None = None,
     population: Population | None = None,
-) -> Fit:
-    """Train on scaled series x (n, T, C), 0 where the mask m is false, with an estimator's parameters.
+) -> Trained:
+    """Train on scaled series x (n, T, C), 0 where the mask m is false, with the estimator's parameters.
 
     checkpoint: folder in which the state of training is kept at every target update. A training started again with
     the same data and parameters, but for n_iter and device, goes on from there, on a CPU of the same kind to the
@@ -53,11 +45,7 @@ def fit_model(
     if checkpoint is not None:
         folder = TrainingFolder(checkpoint, describe(x, m, parameters, population=population is not None))
     state = folder.read(parameters["n_iter"]) if folder is not None else None
-    rng = torch.Generator()
-    if parameters["random_state"] is None:
-        rng.seed()
-    else:
-        rng.manual_seed(int(parameters["random_state"]))
+    rng = random_generator(parameters["random_state"])
     if state is None:
         model, before = _begin(x, m, parameters, rng, progress)
     else:
@@ -75,24 +63,24 @@ def fit_model(
     )
     if state is not None:
         training.restore(state)
-        where = {"phase": "joint", "step": training.n_iter, "total": parameters["n_iter"], "losses": {}}
-        progress({**where, "resumed": True})
+        total = parameters["n_iter"]
+        progress({"phase": "joint", "step": training.n_iter, "total": total, "losses": {}, "resumed": True})
     labels = training.run().labels.cpu().numpy()
-    return Fit(model, labels, training.n_iter, training.history)
+    return Trained(model, labels, training.n_iter, training.history)
 
 
 def _begin(
     x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
-) -> tuple[JointModel, dict[str, Any]]:
-    """A model with a first autoencoder and centres, and what happened on the way."""
+) -> tuple[JointModel, Beginning]:
+    """Return a model with a first autoencoder and centres, and the records of how they were made."""
     begin = _begin_from_components if parameters["start"] == "components" else _begin_as_published
     return begin(x, m, parameters, rng, progress)
 
 
 def _begin_as_published(
     x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
-) -> tuple[JointModel, dict[str, Any]]:
-    """Autoencoder and centres from mean-filled series; a generator that has learned nothing."""
+) -> tuple[JointModel, Beginning]:
+    """Start from mean-filled series: autoencoder and centres are trained, the generator has learned nothing."""
     filled = mean_filled(x, m).flatten(1)
     autoencoder, pretraining, restarts = pretrain(
         filled,
@@ -114,8 +102,8 @@ def _begin_as_published(
 
 def _begin_from_components(
     x: Tensor, m: Tensor, parameters: Mapping[str, Any], rng: torch.Generator, progress: Progress
-) -> tuple[JointModel, dict[str, Any]]:
-    """A generator that fills, and autoencoder and centres from what it fills."""
+) -> tuple[JointModel, Beginning]:
+    """Start from components: the generator is trained, autoencoder and centres follow from what it fills."""
     model = new_model(parameters, x.shape[1], x.shape[2], rng).to(x.device)
     generator = model.generator
     assert isinstance(generator, Generator)  # only the joint method, which has one, starts like this

@@ -1,9 +1,8 @@
-"""What precedes joint training in the paper: the autoencoder alone on mean-filled series, then the first centres."""
+"""Pre-training of the paper: the autoencoder alone on mean-filled series, then the first centres."""
 
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +14,14 @@ from torch.nn.functional import mse_loss
 
 from model.networks.networks import Autoencoder
 from model.training.batches import Batches
+from model.training.history import EventRecord, PretrainingRecord
+from model.training.progress import Progress
+from model.training.safeguards import TrainingDiverged
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[dict[str, Any]], None]
-
 MOMENTUM = 0.9
-MIN_STEPS = 10  # in an epoch: one step each, as of a set no larger than a batch, leaves the autoencoder untrained
+MIN_STEPS = 10  # in an epoch: a set no larger than a batch would have one, which leaves the autoencoder untrained
 CHECK_EPOCH = 5
 CHECK_STEPS = 100  # fewer say nothing about convergence
 WORSE = 1.5  # this many times the loss of predicting the mean curve; a slow start stays near 1 for hundreds of steps
@@ -29,10 +29,6 @@ NEGLIGIBLE = 1e-4  # mean squared error, in the unit range, that is never a reas
 MAX_RESTARTS = 5
 KMEANS_SAMPLE = 50_000  # k-means on more series than this draws that many: two centroids need no more
 COINCIDENT = 1e-3  # centres closer than this, relative to the spread of the embedding, coincide
-
-
-class TrainingDiverged(RuntimeError):
-    """Training stayed unusable after every restart or return to an earlier state."""
 
 
 def pretrain(
@@ -44,20 +40,20 @@ def pretrain(
     learning_rate: float,
     rng: torch.Generator,
     progress: Progress,
-) -> tuple[Autoencoder, dict[str, Any], list[dict[str, Any]]]:
-    """Fit an autoencoder to the mean-filled series (n, T * C) by SGD with momentum.
+) -> tuple[Autoencoder, PretrainingRecord, list[EventRecord]]:
+    """Train an autoencoder on the mean-filled series (n, T * C) by SGD with momentum.
 
     A set of fewer than MIN_STEPS batches is cut into smaller ones.
 
-    Not finite, or clearly worse than predicting the mean after the first epochs: again from new weights at a third of
-    the learning rate. Returns the autoencoder, a record {"losses": per epoch, "learning_rate", "mean_loss"} and the
-    restarts as events. TrainingDiverged after MAX_RESTARTS restarts.
+    Where the loss is not finite, or clearly worse than predicting the mean after the first epochs, training restarts
+    from new weights at a third of the learning rate. Returns the autoencoder, a record with the loss of every epoch,
+    and the restarts as events. TrainingDiverged after MAX_RESTARTS restarts.
     """
     batch_size = min(batch_size, max(1, filled.shape[0] // MIN_STEPS))
     mean_loss = float((filled - filled.mean(0)).square().mean())
     steps = filled.shape[0] // batch_size
     check_epoch = max(CHECK_EPOCH, -(-CHECK_STEPS // steps))
-    events: list[dict[str, Any]] = []
+    events: list[EventRecord] = []
     for _ in range(MAX_RESTARTS + 1):
         autoencoder = new_autoencoder()
         optimiser = torch.optim.SGD(autoencoder.parameters(), learning_rate, momentum=MOMENTUM)
@@ -69,9 +65,9 @@ def pretrain(
             if not np.isfinite(losses[-1]) or (epoch == check_epoch and losses[-1] > WORSE * mean_loss + NEGLIGIBLE):
                 break
         else:
-            record = {"losses": losses, "learning_rate": learning_rate, "mean_loss": mean_loss}
+            record: PretrainingRecord = {"losses": losses, "learning_rate": learning_rate, "mean_loss": mean_loss}
             return autoencoder, record, events
-        event = {
+        event: EventRecord = {
             "event": "pretraining restarted",
             "epoch": len(losses),
             "loss": losses[-1] if np.isfinite(losses[-1]) else None,
@@ -108,7 +104,7 @@ def _epoch(
 
 
 def kmeans(points: Tensor, n_clusters: int, rng: torch.Generator) -> Tensor:
-    """Centroids (K, D) of points (n, D); one thread, since the order of a parallel sum changes the last bits."""
+    """Return centroids (K, D) of points (n, D) on one thread: the order of a parallel sum changes the last bits."""
     if points.shape[0] > KMEANS_SAMPLE:
         points = points[torch.randperm(points.shape[0], generator=rng)[:KMEANS_SAMPLE].to(points.device)]
     seed = int(torch.randint(2**31, (), generator=rng))
@@ -120,8 +116,8 @@ def kmeans(points: Tensor, n_clusters: int, rng: torch.Generator) -> Tensor:
 
 def initial_centres(
     filled: Tensor, autoencoder: Autoencoder, n_clusters: int, rng: torch.Generator
-) -> tuple[Tensor, list[dict[str, Any]]]:
-    """Centres (K, E): the embedded k-means centroids of the mean-filled series (n, T * C), and events.
+) -> tuple[Tensor, list[EventRecord]]:
+    """Return centres (K, E), the embedded k-means centroids of the mean-filled series (n, T * C), and events.
 
     Where two of them coincide in the embedding, k-means in the embedding takes over, with a warning.
     """
@@ -138,11 +134,11 @@ def initial_centres(
 
 
 def coincide(centres: Tensor, z: Tensor) -> bool:
-    """Whether two of the centres (K, E) lie in one place, compared with the spread of the embedding z (n, E)."""
+    """Return whether two of the centres (K, E) are in one place, compared with the spread of the embedding z (n, E)."""
     return len(centres) > 1 and not smallest_distance(centres) > COINCIDENT * float(z.std(0).norm())
 
 
 def smallest_distance(centres: Tensor) -> float:
-    """Smallest distance between two of the centres (K, E); 0 for K = 1."""
+    """Return the smallest distance between two of the centres (K, E); 0 for K = 1."""
     distances = torch.nn.functional.pdist(centres.detach())
     return float(distances.min()) if len(distances) else 0.0

@@ -1,53 +1,52 @@
-"""How the embedding and the fillings of a few series change during training, for figures."""
+"""Snapshots for figures: embedding and fillings of a few series during training."""
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.networks.joint import JointModel
+from model.training.history import SnapshotHistory
 
 MAX_SERIES = 2000  # whose embedding is kept
 MAX_CURVES = 200  # of them, whose filling is kept too
 MAX_SNAPSHOTS = 6  # of the history
-MAX_HELD = 16  # during training, whose end is not known beforehand: it may stop early
+MAX_KEPT = 16  # during training, whose end is not known beforehand: it may stop early
 
 
 class Snapshots:
-    """Embedding and estimates of some of n_series training series at target updates.
+    """Take embedding and estimates of some of n_series training series at target updates.
 
-    Which series are watched depends on `seed` alone. No other random numbers are touched.
+    The choice of series depends on `seed` alone. No other random numbers are drawn.
     """
 
     def __init__(self, n_series: int, seed: int) -> None:
         chosen = np.random.default_rng(seed).choice(n_series, min(n_series, MAX_SERIES), replace=False)
         self.rows: Tensor = torch.from_numpy(chosen)  # (W,) int64, in random order
-        self._held: list[tuple[int, int, Tensor, Tensor]] = []  # number of the update, iteration, z (W, E), X_hat
-        self._stride = 1  # of the numbers of those that stay; the last is always held
+        self._kept: list[tuple[int, int, Tensor, Tensor]] = []  # number of the update, iteration, z (W, E), X_hat
+        self._stride = 1  # of the numbers of those that stay; the last always stays
 
     @torch.no_grad()
     def take(self, iteration: int, model: JointModel, x: Tensor, m: Tensor) -> None:
-        """Add the state of training at a target update; x, m (n, T, C) are the whole training set."""
+        """Take a snapshot at a target update; x, m (n, T, C) are the whole training set."""
         rows = self.rows.to(x.device)
         outcome = model(x[rows], m[rows])
-        number = self._held[-1][0] + 1 if self._held else 0
-        held = [one for one in self._held if one[0] % self._stride == 0]
-        if len(held) == MAX_HELD:
+        number = self._kept[-1][0] + 1 if self._kept else 0
+        kept = [one for one in self._kept if one[0] % self._stride == 0]
+        if len(kept) == MAX_KEPT:
             self._stride *= 2
-            held = held[::2]
+            kept = kept[::2]
         curves = outcome.x_hat[: min(len(rows), MAX_CURVES)]
-        self._held = [*held, (number, iteration, outcome.z.cpu(), curves.cpu().clone())]
+        self._kept = [*kept, (number, iteration, outcome.z.cpu(), curves.cpu().clone())]
 
-    def history(self) -> dict[str, NDArray[np.int64] | NDArray[np.float32]]:
-        """Up to MAX_SNAPSHOTS of the updates, spread evenly over training, the first and the last among them.
+    def history(self) -> SnapshotHistory:
+        """Return up to MAX_SNAPSHOTS of the updates, spread evenly over training, the first and the last among them.
 
-        {"iterations": (S,), "rows": (W,) row numbers of x, "embedding": (S, W, E) z, "curve_rows": (V,) the first of
-        the rows, "curves": (S, V, T, C) X_hat in the units of x}.
+        Row numbers are those of x, curves have the units of x, and "curve_rows" are the first of the rows.
         """
-        iterations = np.array([one[1] for one in self._held], np.int64)
+        iterations = np.array([one[1] for one in self._kept], np.int64)
         even = np.linspace(iterations[0], iterations[-1], min(len(iterations), MAX_SNAPSHOTS))
         nearest = np.abs(iterations - even[:, None]).argmin(1)
-        chosen = [self._held[place] for place in np.unique(nearest)]
+        chosen = [self._kept[place] for place in np.unique(nearest)]
         curves = torch.stack([one[3] for one in chosen])
         return {
             "iterations": np.array([one[1] for one in chosen], np.int64),
@@ -58,18 +57,18 @@ class Snapshots:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that `restore` needs, at least one snapshot being held."""
+        """Return all that `restore` needs; there must be a snapshot."""
         return {
             "rows": self.rows,
             "stride": torch.tensor(self._stride),
-            "numbers": torch.tensor([one[:2] for one in self._held]),  # (held, 2)
-            "embedding": torch.stack([one[2] for one in self._held]),
-            "curves": torch.stack([one[3] for one in self._held]),
+            "numbers": torch.tensor([one[:2] for one in self._kept]),  # (kept, 2)
+            "embedding": torch.stack([one[2] for one in self._kept]),
+            "curves": torch.stack([one[3] for one in self._kept]),
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what `tensors` gave."""
+        """Go on from what `tensors` returned."""
         self.rows, self._stride = tensors["rows"], int(tensors["stride"])
         numbers = ((int(number), int(iteration)) for number, iteration in tensors["numbers"])
         parts = zip(numbers, tensors["embedding"], tensors["curves"], strict=True)
-        self._held = [(*pair, embedding, curves) for pair, embedding, curves in parts]
+        self._kept = [(*pair, embedding, curves) for pair, embedding, curves in parts]

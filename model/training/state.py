@@ -1,4 +1,4 @@
-"""Networks and optimisers as flat dictionaries of tensors, the form in which states of training are held and kept."""
+"""States of training: networks and optimisers as flat dictionaries of tensors, and the folder that keeps them."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -14,30 +14,48 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from model.training.history import history_lines
+from model.training.history import Beginning, EventRecord, History, UpdateRecord, history_lines
+
+FORMAT = "sitscube training state"
+FORMAT_VERSION = 1  # raised whenever the layout changes, or training would go on differently from the same state
+TENSORS, NUMBERS, HISTORY = "tensors.safetensors", "state.json", "history.jsonl"
+FREE = ("device", "n_iter")  # parameters that may be others when training goes on
+_PREFIX = "state-"
 
 Tensors = dict[str, Tensor]
+
+
+class StateNumbers(TypedDict):
+    """How far a training is, and its history, as JSON takes them; CRLI lacks those that may be missing."""
+
+    n_iter: int
+    returns: NotRequired[int]  # to earlier states
+    best_prediction_loss: NotRequired[float]
+    cluster_sizes: NotRequired[list[float]]  # f_j
+    before: Beginning
+    updates: list[UpdateRecord]
+    events: list[EventRecord]
 
 
 class State(NamedTuple):
     """All of a training at a target update that does not follow from its data and options."""
 
     tensors: Tensors  # weights, moments, random numbers, the best state, snapshots
-    numbers: dict[str, Any]  # JSON: how far training is, and its history
+    numbers: StateNumbers
 
 
 def prefixed(prefix: str, tensors: Tensors) -> Tensors:
-    """The tensors under names that begin with the prefix and a dot."""
+    """Return the tensors under names that begin with the prefix and a dot."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def below(prefix: str, tensors: Tensors) -> Tensors:
-    """The tensors whose names begin with the prefix and a dot, without both."""
+    """Return the tensors whose names begin with the prefix and a dot, under names without both."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def read_state(model: nn.Module, optimisers: dict[str, torch.optim.Optimizer]) -> Tensors:
-    """Copies of all weights and of the optimisers' moments; learning rates are left to the caller."""
+    """Copy all weights and the moments of the optimisers; learning rates are left to the caller."""
     found = prefixed("model", model.state_dict())
     for name, optimiser in optimisers.items():
         for parameter, moments in optimiser.state_dict()["state"].items():
@@ -46,7 +64,7 @@ def read_state(model: nn.Module, optimisers: dict[str, torch.optim.Optimizer]) -
 
 
 def write_state(tensors: Tensors, model: nn.Module, optimisers: dict[str, torch.optim.Optimizer]) -> None:
-    """Set weights and moments to what `read_state` gave; moments that it did not find begin anew."""
+    """Set weights and moments to what `read_state` returned; moments that it did not find start again."""
     model.load_state_dict(below("model", tensors))
     for name, optimiser in optimisers.items():
         state: dict[int, Tensors] = {}
@@ -56,15 +74,8 @@ def write_state(tensors: Tensors, model: nn.Module, optimisers: dict[str, torch.
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-FORMAT = "sitscube training state"
-FORMAT_VERSION = 1  # raised whenever the layout changes, or training would go on differently from the same state
-TENSORS, NUMBERS, HISTORY = "tensors.safetensors", "state.json", "history.jsonl"
-FREE = ("device", "n_iter")  # parameters that may be others when training goes on
-_PREFIX = "state-"
-
-
-def describe(x: Tensor, m: Tensor, parameters: Mapping[str, Any], *, population: bool) -> dict[str, Any]:
-    """What a training depends on: its data x, m (n, T, C), its parameters, and whether f_j is summed over more."""
+def describe(x: Tensor, m: Tensor, parameters: Mapping[str, object], *, population: bool) -> dict[str, object]:
+    """Return what a training depends on: data x, m (n, T, C), parameters, and whether it has a population."""
     digest = hashlib.sha256()
     for part in (x, m):
         digest.update(part.detach().cpu().contiguous().numpy().data)
@@ -79,21 +90,21 @@ def describe(x: Tensor, m: Tensor, parameters: Mapping[str, Any], *, population:
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
 class TrainingFolder:
-    """Where the states of one training, as `describe` describes it, are kept; ValueError where a file lies there."""
+    """Folder of the states of one training, which `describe` describes; ValueError where it is a file."""
 
-    def __init__(self, folder: Path, training: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, training: Mapping[str, object]) -> None:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is no folder: give another checkpoint folder")
         self._folder, self._training = folder, dict(training)
         self._n_lines: int | None = None  # of history.jsonl, once this process has written it
 
     def read(self, n_iter: int) -> State | None:
-        """The last state, or None where there is none.
+        """Read the last state; None where there is none.
 
         ValueError where it is damaged, belongs to a training with other data or parameters, or is beyond n_iter.
         """
@@ -121,7 +132,7 @@ class TrainingFolder:
         return State(_read_tensors(folder / TENSORS, digest, self._way_out), numbers)
 
     def write(self, state: State) -> None:
-        """Keep a state in the place of the one before, and add what is new to the history."""
+        """Write a state in the place of the one before, and add new records to the history."""
         self._folder.mkdir(parents=True, exist_ok=True)
         place = self._folder / f"{_PREFIX}{state.numbers['n_iter']:09d}"
         before = self._states()
@@ -136,19 +147,19 @@ class TrainingFolder:
             "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
             "numbers": state.numbers,
         }
-        _write_through(beside / TENSORS, tensors)
-        _write_through(beside / NUMBERS, json.dumps(description, indent=1, allow_nan=False).encode())
+        write_through(beside / TENSORS, tensors)
+        write_through(beside / NUMBERS, json.dumps(description, indent=1, allow_nan=False).encode())
         beside.rename(place)
         for name in before:
             shutil.rmtree(self._folder / name)
         self._write_history(state.numbers)
 
     def _states(self) -> list[str]:
-        """Names of the states that are whole, the last one last; a kill may have left the one before, or half of it."""
+        """List the states, the last one last; a kill may have left the one before it, or half of that."""
         found = self._folder.glob(f"{_PREFIX}*") if self._folder.is_dir() else ()
         return sorted(path.name for path in found)
 
-    def _check(self, found: dict[str, Any]) -> None:
+    def _check(self, found: Mapping[str, object]) -> None:
         wanted = json.loads(json.dumps(self._training))
         # Data last: what else differs may be the reason.
         names = sorted({*found, *wanted}, key=lambda name: (name == "data", name))
@@ -161,9 +172,13 @@ class TrainingFolder:
     def _way_out(self) -> str:
         return f"remove {self._folder} to train anew, or give another checkpoint folder"
 
-    def _write_history(self, numbers: dict[str, Any]) -> None:
+    def _write_history(self, numbers: StateNumbers) -> None:
         events = [*numbers["before"]["events"], *numbers["events"]]
-        history = {"pretraining": numbers["before"]["pretraining"], "updates": numbers["updates"], "events": events}
+        history: History = {
+            "pretraining": numbers["before"]["pretraining"],
+            "updates": numbers["updates"],
+            "events": events,
+        }
         lines = [json.dumps(line) + "\n" for line in history_lines(history)]
         file = self._folder / HISTORY
         if self._n_lines is None:  # whatever a killed training left there, perhaps half a line
@@ -196,7 +211,7 @@ def _read_tensors(file: Path, sha256: str, way_out: str) -> dict[str, Tensor]:
         raise ValueError(f"{file} is damaged: {error}; {way_out}") from error
 
 
-def _write_through(file: Path, content: bytes) -> None:
+def write_through(file: Path, content: bytes) -> None:
     """Write a file down to the disk: a name must not outlive a failing machine when its content does not."""
     with file.open("wb") as stream:
         stream.write(content)

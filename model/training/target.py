@@ -1,4 +1,4 @@
-"""One pass of the networks over the whole training set: what the target P needs, and how training is going."""
+"""Target updates: one pass of the networks over the whole training set, from which the target P follows."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
@@ -17,9 +17,9 @@ Population = Callable[[], Iterable[tuple[Tensor, Tensor]]]  # each call streams 
 
 @dataclass(frozen=True)
 class TargetUpdate:
-    """The training set as the networks saw it at one target update."""
+    """Results of one pass over the training set: what the target P (Eq 5) needs, labels, and L_pre."""
 
-    assign: Callable[[Tensor, Tensor, Tensor], Tensor]  # (row numbers, x, m) -> q (B, K) as of this survey
+    assign: Callable[[Tensor, Tensor, Tensor], Tensor]  # (row numbers, x, m) -> q (B, K) of this update (Eq 6)
     cluster_sizes: Tensor  # (K,) f_j, the sum of q over all series, those of the population if there is one
     labels: Tensor  # (n,)
     prediction_loss: float  # L_pre over all series
@@ -29,7 +29,7 @@ class TargetUpdate:
 def update_target(
     model: JointModel, x: Tensor, m: Tensor, target_memory: str, population: Population | None = None
 ) -> TargetUpdate:
-    """Survey of x, m (n, T, C), in chunks.
+    """Pass x, m (n, T, C) through the networks, in chunks.
 
     target_memory "assignments" keeps q of every series, n * K numbers; "frozen" keeps a copy of the networks and
     computes q again for every batch, which costs a forward pass but no memory that grows with n. Labels are n whole
@@ -51,7 +51,7 @@ def update_target(
 
 
 def _population_sizes(model: JointModel, population: Population) -> Tensor:
-    """f_j (K,) over a population; ValueError where it holds no series."""
+    """Sum q to f_j (K,) over a population; ValueError where it has no series."""
     sizes = torch.zeros(len(model.centres), dtype=torch.float64, device=model.centres.device)
     n_series = 0
     for x, m in _chunks(population()):
@@ -66,7 +66,7 @@ def _population_sizes(model: JointModel, population: Population) -> Tensor:
 
 
 def _chunks(parts: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Parts cut anew into CHUNK series: rounding depends on the size of a pass, and shall not on how parts were cut."""
+    """Yield the series in parts of CHUNK: rounding depends on the size of a pass, and must not on how parts are cut."""
     waiting: list[tuple[Tensor, Tensor]] = []
     count = 0
     for x, m in parts:

@@ -70,7 +70,8 @@ def read_snapshots(
     if seasons is not None and (seasons == UNUSED).all():
         seasons = None
     n_curves = len(snapshots["curve_rows"])  # the first of the rows
-    renumbered = {**snapshots, "rows": np.arange(len(rows)), "curve_rows": np.arange(n_curves)}
+    renumbered = {name: np.asarray(array) for name, array in snapshots.items()}
+    renumbered |= {"rows": np.arange(len(rows)), "curve_rows": np.arange(n_curves)}
     return Snapshots(renumbered, labels, seasons, read_series(cube, row[:n_curves], column[:n_curves]))
 
 

@@ -128,7 +128,7 @@ def test_the_warm_up_learns_to_fill_better_than_the_mean_does():
 
 
 def test_hidden_runs_lie_in_about_half_of_the_series_and_have_the_stated_length():
-    hidden = warm_up_module._runs(20_000, 400, generator_of(0))
+    hidden = warm_up_module.hidden_runs(20_000, 400, generator_of(0))
     lengths = hidden.sum(1)
     assert 0.49 < float((lengths > 0).double().mean()) < 0.51
     assert 3.8 < float(lengths[lengths > 0].double().mean()) < 4.2

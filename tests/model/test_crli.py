@@ -8,6 +8,7 @@ from sklearn.base import clone
 from model import CRLI, TrainingDiverged
 from model.networks.crli import CRLIModel, RecurrentAutoencoder, kmeans_loss, nearest
 from model.training import crli as crli_training
+from model.training import progress as progress_module
 from tests.support import oracle
 
 SMALL = {"n_iter": 5, "batch_size": 32, "latent_size": 4, "random_state": 1, "device": "cpu"}
@@ -155,7 +156,7 @@ def test_a_loss_that_is_not_finite_returns_to_the_last_good_state_at_half_the_ra
 @pytest.mark.parametrize("stopped_at", [1, 4, 7, 10])
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(given, tmp_path, monkeypatch, stopped_at):
     monkeypatch.setattr(crli_training, "UPDATE_EVERY", 3)
-    monkeypatch.setattr(crli_training, "REPORT_EVERY", 1)
+    monkeypatch.setattr(progress_module, "REPORT_EVERY", 1)
     estimator = CRLI(**SMALL | {"n_iter": 10})
 
     def stop(report):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.filled_kmeans import FilledKMeans
@@ -41,6 +41,7 @@ def test_the_nearest_centre_is_found_in_scaled_and_filled_series():
     np.testing.assert_allclose(kmeans.impute(series), filled, rtol=1e-5)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 59))
 def test_labels_do_not_depend_on_how_series_are_cut(cut):
     series = two_groups()

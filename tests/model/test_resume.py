@@ -14,10 +14,12 @@ import pytest
 import torch
 
 from model import JointClustering
-from model.training import algorithm as training
+from model.training import progress as progress_module
+from model.training import safeguards
 from model.training import state as training_state
-from model.training.fit import Fit, fit_model
+from model.training.fit import fit_model
 from model.training.history import history_lines
+from model.training.trained import Trained
 from tests.support.paths import ROOT
 
 SMALL = {
@@ -39,14 +41,14 @@ def data(n_series=40, n_times=7, n_channels=2, seed=0):
 
 
 def parameters(**changes):
-    return JointClustering(**(SMALL | changes))._training_parameters()
+    return JointClustering(**(SMALL | changes)).training_parameters()
 
 
-def fit(folder, progress=lambda report: None, series=None, population=None, **changes) -> Fit:
+def fit(folder, progress=lambda report: None, series=None, population=None, **changes) -> Trained:
     return fit_model(*(series or data()), parameters(**changes), progress, checkpoint=folder, population=population)
 
 
-def assert_same(one: Fit, other: Fit):
+def assert_same(one: Trained, other: Trained):
     weights, expected = one.model.state_dict(), other.model.state_dict()
     assert list(weights) == list(expected)
     assert all(torch.equal(weights[name], expected[name]) for name in weights)
@@ -73,7 +75,7 @@ def undisturbed():
 
 @pytest.mark.parametrize("changes", [{}, {"w_gen": 0.0, "target_memory": "frozen"}])
 def test_ended_at_any_iteration_training_goes_on_to_the_same_bits(tmp_path, monkeypatch, changes):
-    monkeypatch.setattr(training, "REPORT_EVERY", 1)
+    monkeypatch.setattr(progress_module, "REPORT_EVERY", 1)
     expected = fit(None, **changes)
     for step in range(1, 12):
         folder = tmp_path / str(step)
@@ -86,7 +88,7 @@ def test_ended_at_any_iteration_training_goes_on_to_the_same_bits(tmp_path, monk
 
 
 def test_ended_in_every_interval_and_in_pretraining_too(tmp_path, monkeypatch, undisturbed):
-    monkeypatch.setattr(training, "REPORT_EVERY", 1)
+    monkeypatch.setattr(progress_module, "REPORT_EVERY", 1)
     for progress in (killed_at(2, "pretrain"), killed_at(2), killed_at(5), killed_at(6), killed_at(8), killed_at(11)):
         with pytest.raises(Killed):
             fit(tmp_path / "state", progress)
@@ -101,8 +103,8 @@ def test_keeping_the_state_changes_nothing_and_a_finished_training_is_not_done_a
 
 
 def test_returns_to_the_best_state_survive_an_interruption(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "REPORT_EVERY", 1)
-    monkeypatch.setattr(training, "DIVERGED", 0.999)  # whatever does not get better counts as diverged
+    monkeypatch.setattr(progress_module, "REPORT_EVERY", 1)
+    monkeypatch.setattr(safeguards, "DIVERGED", 0.999)  # whatever does not get better counts as diverged
     options = {"learning_rate": 0.3, "clip_norm": 0.0, "n_iter": 14}
     expected = fit(None, **options)
     assert sum(event["event"] == "prediction loss diverged" for event in expected.history["events"]) >= 2
@@ -127,7 +129,7 @@ def test_an_end_in_the_middle_of_keeping_a_state_leaves_the_old_or_the_new_one(
                 raise Killed
             return done(*arguments)
 
-        write, rename, remove = training_state._write_through, Path.rename, training_state.shutil.rmtree
+        write, rename, remove = training_state.write_through, Path.rename, training_state.shutil.rmtree
 
         def half_write(file, content, half=False, write=write):
             write(file, content[: len(content) // 2] if half else content)
@@ -143,7 +145,7 @@ def test_an_end_in_the_middle_of_keeping_a_state_leaves_the_old_or_the_new_one(
 
         with monkeypatch.context() as patch:
             if operation == "write":
-                patch.setattr(training_state, "_write_through", lambda *a: dies(half_write, *a))
+                patch.setattr(training_state, "write_through", lambda *a: dies(half_write, *a))
             elif operation == "rename":
                 patch.setattr(Path, "rename", lambda *a: dies(half_rename, *a))
             else:
@@ -166,7 +168,7 @@ def test_an_end_in_the_middle_of_keeping_a_state_leaves_the_old_or_the_new_one(
 def test_a_process_that_is_killed_ends_with_the_same_bits(tmp_path, undisturbed, waits, least):
     """Each is killed after so many reports: two of pre-training, or one of where it goes on, then one an iteration."""
     script = (
-        "import sys; from model.training import algorithm; algorithm.REPORT_EVERY = 1\n"
+        "import sys; from model.training import progress; progress.REPORT_EVERY = 1\n"
         "from tests.model.test_resume import fit\n"
         "fit(__import__('pathlib').Path(sys.argv[1]), lambda report: print(report['step'], flush=True))\n"
     )
@@ -191,7 +193,7 @@ def test_a_process_that_is_killed_ends_with_the_same_bits(tmp_path, undisturbed,
 
 
 def test_a_training_without_a_seed_goes_on_with_the_random_numbers_that_it_had(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "REPORT_EVERY", 1)
+    monkeypatch.setattr(progress_module, "REPORT_EVERY", 1)
     with pytest.raises(Killed):
         fit(tmp_path / "state", killed_at(8), random_state=None)
     shutil.copytree(tmp_path / "state", tmp_path / "copy")
@@ -278,7 +280,7 @@ def test_a_damaged_state_is_refused_by_name(tmp_path):
 
 
 def test_the_history_can_be_followed_and_is_whole_after_an_interruption(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "REPORT_EVERY", 1)
+    monkeypatch.setattr(progress_module, "REPORT_EVERY", 1)
     folder, followed = tmp_path / "state", []
 
     def follow(report):

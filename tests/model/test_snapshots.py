@@ -101,7 +101,7 @@ def test_watching_draws_nothing_from_the_random_numbers_of_training():
 def test_training_leaves_snapshots_in_its_history_at_target_updates():
     parameters = {"n_iter": 9, "target_interval": 2, "batch_size": 16, "pretrain_epochs": 2, "random_state": 5}
     fits = [
-        fit_model(*data(), JointClustering(**parameters, device="cpu")._training_parameters(), lambda report: None)
+        fit_model(*data(), JointClustering(**parameters, device="cpu").training_parameters(), lambda report: None)
         for _ in range(2)
     ]
     one, two = (fit.history["snapshots"] for fit in fits)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model import JointClustering
 from model.networks.joint import JointModel
-from model.training import target as survey
+from model.training import target as target_module
 from model.training.fit import fit_model
 from model.training.target import update_target
 from tests.support import oracle
@@ -39,12 +39,12 @@ def in_parts(x, m, cuts):
 
 
 @pytest.mark.parametrize("target_memory", ["assignments", "frozen"])
-def test_check_4_a_survey_in_chunks_is_that_in_one_piece(monkeypatch, target_memory):
+def test_check_4_a_pass_in_chunks_is_that_in_one_piece(monkeypatch, target_memory):
     x, m = data()
     model, rows = network(), torch.arange(90)
     whole = update_target(model, x, m, target_memory)
     q = whole.assign(rows, x, m)
-    monkeypatch.setattr(survey, "CHUNK", 16)
+    monkeypatch.setattr(target_module, "CHUNK", 16)
     chunks = update_target(model, x, m, target_memory)
     torch.testing.assert_close(chunks.assign(rows, x, m), q, rtol=0, atol=1e-6)
     torch.testing.assert_close(chunks.cluster_sizes, whole.cluster_sizes, rtol=1e-6, atol=0)
@@ -76,7 +76,7 @@ def test_how_a_population_is_cut_changes_no_bit(cuts, chunk):
     x, m = data()
     model = network()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(survey, "CHUNK", chunk)
+        patch.setattr(target_module, "CHUNK", chunk)
         whole = update_target(model, x, m, "assignments")
         parts = update_target(model, x, m, "assignments", lambda: in_parts(x, m, cuts))
     assert torch.equal(parts.cluster_sizes, whole.cluster_sizes)
@@ -92,7 +92,7 @@ def test_a_population_that_is_the_sample_trains_the_same_model_and_another_does_
     x, m = data()
     parameters = JointClustering(
         n_iter=6, target_interval=2, batch_size=16, pretrain_epochs=2, random_state=0, target_memory=target_memory
-    )._training_parameters()
+    ).training_parameters()
     calls = []
 
     def same():

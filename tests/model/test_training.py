@@ -17,6 +17,7 @@ from model import (
 from model.networks.joint import JointModel
 from model.parameters import TrainingOptions, training_options
 from model.training.algorithm import JointTraining
+from model.training.state import read_state
 
 DEFAULTS = {
     "preset": "paper",
@@ -61,17 +62,17 @@ def changed(before, after):
 
 def test_check_6_each_step_leaves_the_other_networks_as_they_were():
     run = training()
-    survey = run._update_target(None)
+    target = run.renew_target(None)
     before = weights(run.model)
-    take_step, after_steps = run._step, []
+    take_step, after_steps = run.safeguards.step, []
 
     def watched(loss, optimiser):
         done = take_step(loss, optimiser)
         after_steps.append(weights(run.model))
         return done
 
-    run._step = watched
-    run._iterate(torch.arange(16), survey)
+    run.safeguards.step = watched
+    run.iterate(torch.arange(16), target)
     discriminator_step, generator_step = (changed(a, b) for a, b in itertools.pairwise([before, *after_steps]))
     own = {name for name in before if name.startswith("discriminator.")}
     assert discriminator_step == own
@@ -84,11 +85,11 @@ def test_one_iteration_is_gradient_descent_on_the_weighted_sum_of_the_losses():
     names = ("w_pre", "w_rec", "w_clu")
     for chosen in names:
         run = training(dtype=torch.float64, clip_norm=0, w_gen=0.0, **{n: 2.0 * (n == chosen) for n in names})
-        survey = run._update_target(None)
+        target = run.renew_target(None)
         model, rows = copy.deepcopy(run.model), torch.arange(16)
         x, m = run.x[rows], run.m[rows]
         out = model(x, m)
-        p = target_distribution(out.q, survey.cluster_sizes)
+        p = target_distribution(out.q, target.cluster_sizes)
         loss = {
             "w_pre": prediction_loss(x, out.x_hat, m),
             "w_rec": reconstruction_loss(out.x_tilde, model.autoencoder.decode(out.z), m),
@@ -96,7 +97,7 @@ def test_one_iteration_is_gradient_descent_on_the_weighted_sum_of_the_losses():
         }[chosen]
         parameters = model.clustering_parameters()
         gradients = torch.autograd.grad(2 * loss, parameters, allow_unused=True)
-        run._iterate(rows, survey)
+        run.iterate(rows, target)
         for parameter, gradient, result in zip(parameters, gradients, run.model.clustering_parameters(), strict=True):
             step = 0 if gradient is None else 0.01 * gradient
             torch.testing.assert_close(result, parameter - step, rtol=0, atol=1e-13)
@@ -106,8 +107,8 @@ def test_gradients_are_clipped_to_the_given_norm():
     free, clipped = training(clip_norm=0, w_gen=0.0), training(clip_norm=1e-3, w_gen=0.0)
     length = []
     for run in (free, clipped):
-        survey, before = run._update_target(None), weights(run.model)
-        run._iterate(torch.arange(16), survey)
+        target, before = run.renew_target(None), weights(run.model)
+        run.iterate(torch.arange(16), target)
         after = weights(run.model)
         length.append(sum(float((after[n] - before[n]).square().sum()) for n in before) ** 0.5)
     assert length[0] > 1e-3
@@ -125,18 +126,18 @@ def test_check_4_both_ways_of_keeping_the_target_train_the_same_model(w_gen):
 
 def test_frozen_target_does_not_move_between_updates():
     run = training(target_memory="frozen")
-    survey, rows = run._update_target(None), torch.arange(16)
-    before = survey.assign(rows, run.x[rows], run.m[rows])
+    target, rows = run.renew_target(None), torch.arange(16)
+    before = target.assign(rows, run.x[rows], run.m[rows])
     for _ in range(3):
-        run._iterate(rows, survey)
-    assert torch.equal(survey.assign(rows, run.x[rows], run.m[rows]), before)
+        run.iterate(rows, target)
+    assert torch.equal(target.assign(rows, run.x[rows], run.m[rows]), before)
     assert not torch.equal(run.model(run.x[rows], run.m[rows]).q, before)
 
 
 def test_target_updates_come_every_interval_and_report_the_training_set():
     seen = []
     run = training(progress=seen.append, n_iter=8, target_interval=3)
-    survey = run.run()
+    target = run.run()
     assert [update["iteration"] for update in run.updates] == [0, 3, 6, 8]
     assert [report["step"] for report in seen] == [8]
     last = run.updates[-1]
@@ -144,8 +145,8 @@ def test_target_updates_come_every_interval_and_report_the_training_set():
         outcome = run.model(run.x, run.m)
     assert last["prediction_loss"] == pytest.approx(float(prediction_loss(run.x, outcome.x_hat, run.m)), rel=1e-6)
     assert last["cluster_sizes"] == torch.bincount(outcome.q.argmax(1), minlength=2).tolist()
-    assert torch.equal(survey.labels, outcome.q.argmax(1))
-    torch.testing.assert_close(survey.cluster_sizes, outcome.q.sum(0))
+    assert torch.equal(target.labels, outcome.q.argmax(1))
+    torch.testing.assert_close(target.cluster_sizes, outcome.q.sum(0))
     assert last["centre_distance"] == pytest.approx(float(torch.dist(*run.model.centres.detach())), rel=1e-6)
     assert set(last["losses"]) == {"rec", "pre", "clu", "dis", "gen"}
     assert run.updates[0]["losses"]["rec"] is None
@@ -168,8 +169,8 @@ def test_tol_stops_when_too_few_labels_change_but_not_before_the_second_interval
 def test_tol_is_the_share_of_labels_that_changed():
     changes = iter([None, 0.5, 0.3, 0.25, 0.1, 0.0])
     run = training(n_iter=30, target_interval=3, tol=0.25, w_gen=0.0)
-    record = run._record
-    run._record = lambda *a: (record(*a), run.updates[-1].update(label_change=next(changes)))
+    record = run.records.add
+    run.records.add = lambda *a: (record(*a), run.updates[-1].update(label_change=next(changes)))
     run.run()
     assert run.n_iter == 12
     assert run.events[0]["label_change"] == 0.1
@@ -177,16 +178,16 @@ def test_tol_is_the_share_of_labels_that_changed():
 
 def test_labels_that_rest_because_training_went_back_do_not_stop_it():
     run = training(n_iter=15, target_interval=3, tol=1.0, w_gen=0.0, learning_rate=1e-9)
-    healthy = run._iterate
+    healthy = run.iterate
 
-    def drifting(rows, survey):
-        losses = healthy(rows, survey)
+    def drifting(rows, target):
+        losses = healthy(rows, target)
         if run.n_iter in (6, 8):
             with torch.no_grad():
                 run.model.generator.bias_imp.fill_(50.0)
         return losses if run.n_iter != 8 else None
 
-    run._iterate = drifting
+    run.iterate = drifting
     run.run()
     happened = [(event["event"], event["iteration"]) for event in run.events]
     assert happened == [("prediction loss diverged", 6), ("loss not finite", 8), ("stopped early", 12)]
@@ -212,16 +213,16 @@ def test_without_adversarial_weight_no_discriminator_is_ever_built(monkeypatch):
 def test_the_game_is_played_every_so_many_iterations_and_its_losses_are_means_over_those():
     moved, shown = [], []
     run = training(adversarial_interval=3, n_iter=7, target_interval=7, progress=lambda event: None)
-    iterate = run._iterate
+    iterate = run.iterate
 
-    def watched(rows, survey):
+    def watched(rows, target):
         before = weights(run.model)
-        losses = iterate(rows, survey)
+        losses = iterate(rows, target)
         moved.append(any(name.startswith("discriminator.") for name in changed(before, weights(run.model))))
         shown.append(losses)
         return losses
 
-    run._iterate = watched
+    run.iterate = watched
     run.run()
     assert moved == [False, False, True, False, False, True, False]
     means = run.updates[-1]["losses"]
@@ -253,29 +254,29 @@ def test_discriminator_learning_rate_is_that_of_the_discriminator_alone():
 
 def test_a_loss_that_is_not_finite_returns_to_the_last_good_state_at_half_the_learning_rate(caplog):
     run = training(n_iter=6)
-    healthy = run._iterate
+    healthy = run.iterate
 
-    def poisoned(rows, survey):
+    def poisoned(rows, target):
         if run.n_iter == 5:
             with torch.no_grad():
                 run.model.generator.weight_hh.fill_(float("nan"))
                 run.model.discriminator.output.weight.fill_(float("nan"))
-        return healthy(rows, survey)
+        return healthy(rows, target)
 
     states = {}
-    run._iterate = poisoned
+    run.iterate = poisoned
     run.progress = lambda report: None
-    keep = run._update_target
+    keep = run.renew_target
 
     def update(before):
-        survey = keep(before)
+        target = keep(before)
         states[run.n_iter] = weights(run.model)
-        return survey
+        return target
 
-    run._update_target = update
-    undo = run._return_to
+    run.renew_target = update
+    undo = run.safeguards.return_to
     restored = []
-    run._return_to = lambda *a: (undo(*a), restored.append(weights(run.model)))
+    run.safeguards.return_to = lambda *a: (undo(*a), restored.append(weights(run.model)))
     run.run()
     assert [(event["event"], event["iteration"]) for event in run.events] == [("loss not finite", 5)]
     assert not changed(restored[0], states[3])
@@ -292,13 +293,13 @@ def test_a_loss_that_is_not_finite_returns_to_the_last_good_state_at_half_the_le
 )
 def test_either_step_recovers_from_a_loss_that_is_not_finite(poisoned, steps):
     run = training(n_iter=6)
-    healthy, take_step, finite = run._iterate, run._step, []
+    healthy, take_step, finite = run.iterate, run.safeguards.step, []
 
-    def poison(rows, survey):
+    def poison(rows, target):
         if run.n_iter == 5:
             with torch.no_grad():
                 dict(run.model.named_parameters())[poisoned].fill_(float("nan"))
-        return healthy(rows, survey)
+        return healthy(rows, target)
 
     def step(loss, optimiser):
         done = take_step(loss, optimiser)
@@ -307,11 +308,11 @@ def test_either_step_recovers_from_a_loss_that_is_not_finite(poisoned, steps):
         return done
 
     good = {}
-    keep = run._record
-    run._record = lambda *a: (keep(*a), good.setdefault(run.n_iter, weights(run.model)))
-    undo, restored = run._return_to, []
-    run._return_to = lambda *a: (undo(*a), restored.append(weights(run.model)))
-    run._iterate, run._step = poison, step
+    keep = run.records.add
+    run.records.add = lambda *a: (keep(*a), good.setdefault(run.n_iter, weights(run.model)))
+    undo, restored = run.safeguards.return_to, []
+    run.safeguards.return_to = lambda *a: (undo(*a), restored.append(weights(run.model)))
+    run.iterate, run.safeguards.step = poison, step
     run.run()
     assert finite == [True] * (steps - 1) + [False]
     assert not changed(restored[0], good[3])
@@ -324,9 +325,9 @@ def test_moments_of_the_discriminator_return_with_its_weights():
     run = training(n_iter=3)
     run.run()
     kept = copy.deepcopy(run.discriminator_optimiser.state_dict()["state"])
-    state, rows = run._state(), torch.arange(16)
-    run._iterate(rows, run._survey())
-    run._return_to(state, "loss not finite")
+    state, rows = read_state(run.model, run.safeguards.optimisers), torch.arange(16)
+    run.iterate(rows, run.compute_target())
+    run.safeguards.return_to(state, "loss not finite", run.n_iter)
     for moments, expected in zip(
         run.discriminator_optimiser.state_dict()["state"].values(), kept.values(), strict=True
     ):
@@ -335,7 +336,7 @@ def test_moments_of_the_discriminator_return_with_its_weights():
 
 def test_losses_that_are_never_finite_end_in_an_error():
     run = training(n_iter=100)
-    run._iterate = lambda rows, survey: None
+    run.iterate = lambda rows, target: None
     with pytest.raises(TrainingDiverged, match=r"11 times.*learning_rate below 0\.01"):
         run.run()
     assert run.n_iter == 11
@@ -343,10 +344,10 @@ def test_losses_that_are_never_finite_end_in_an_error():
 
 def test_a_diverging_generator_returns_to_the_best_state():
     run = training(n_iter=9, target_interval=3, w_gen=0.0)
-    healthy, best = run._iterate, {}
+    healthy, best = run.iterate, {}
 
-    def drifting(rows, survey):
-        losses = healthy(rows, survey)
+    def drifting(rows, target):
+        losses = healthy(rows, target)
         if run.n_iter == 3:
             best.update(weights(run.model))
         if run.n_iter == 6:
@@ -354,10 +355,10 @@ def test_a_diverging_generator_returns_to_the_best_state():
                 run.model.generator.bias_imp.fill_(50.0)
         return losses
 
-    run._iterate = drifting
-    update = run._update_target
+    run.iterate = drifting
+    update = run.renew_target
     after = {}
-    run._update_target = lambda before: (update(before), after.setdefault(run.n_iter, weights(run.model)))[0]
+    run.renew_target = lambda before: (update(before), after.setdefault(run.n_iter, weights(run.model)))[0]
     run.run()
     (event,) = run.events
     assert (event["event"], event["iteration"]) == ("prediction loss diverged", 6)
@@ -374,8 +375,8 @@ def test_check_5_training_with_one_cluster_or_an_empty_one_stays_finite(n_cluste
     with torch.no_grad():
         run.model.centres[0] = run.model.autoencoder.encode(run.x[:1].flatten(1))[0]
     run = JointTraining(run.model, run.x, run.m, run.options, torch.Generator(), run.progress)
-    survey = run.run()
-    assert survey.labels.tolist() == [0] * 40
+    target = run.run()
+    assert target.labels.tolist() == [0] * 40
     assert run.updates[-1]["cluster_sizes"] == [40] + [0] * (n_clusters - 1)
     assert all(torch.isfinite(value).all() for value in run.model.state_dict().values())
     assert run.events == []

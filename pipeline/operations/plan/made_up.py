@@ -72,7 +72,7 @@ def untrained(config: Config, made_up: MadeUp, device: str = "cpu") -> JointClus
     torch.set_num_threads(1)
     estimator = make_estimator(config)
     n_times, n_channels = len(made_up.dates), len(made_up.channels)
-    estimator.model_ = estimator._new_model(estimator._training_parameters(), n_times, n_channels).eval()
+    estimator.model_ = estimator.new_model(n_times, n_channels).eval()
     if device == "auto" and torch.cuda.is_available():
         estimator.model_ = estimator.model_.to("cuda")
     estimator.scaler_ = ChannelScaler((0.0,) * n_channels, (1.0,) * n_channels)
