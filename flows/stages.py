@@ -58,7 +58,7 @@ def do_stages(config: Config, names: Sequence[str] | None, what: str) -> State[A
     Args:
         config: configuration of the year.
         names: names of the stages, in their order; None: those that the configuration plans.
-        what: name of the work, which the message to another run of the same year has.
+        what: name of the work, in the message to another run that wants the same year.
 
     Returns:
         Completed, or Failed with the message of the stage that failed; the stages after it are not begun.
