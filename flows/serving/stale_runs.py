@@ -43,7 +43,7 @@ def mark_crashed(api: str) -> int:
     return n_runs
 
 
-def _ask(session: requests.Session, address: str, body: Mapping[str, object]) -> Any:
+def _ask(session: requests.Session, address: str, body: Mapping[str, Any]) -> Any:
     answer = session.post(address, json=body, timeout=30)
     answer.raise_for_status()
     return answer.json()
