@@ -1,9 +1,9 @@
-"""Have Prefect tell somebody when a run fails, crashes, or does not start in time: an automation and its block.
+"""Make an automation of Prefect that notifies an address when a run fails, crashes, or does not start in time.
 
     NOTIFY_URL=https://chat.example.org/hooks/... PREFECT_API_URL=http://127.0.0.1:4200/api python deploy/notify.py
 
-The address is posted to as JSON, {"text": "..."}, which Slack, Mattermost and Teams take. It is a secret of the block,
-which Prefect keeps encrypted, and is in no file. Run again, it replaces address and automation.
+Prefect posts JSON to the address, {"text": "..."}, which Slack, Mattermost and Teams accept. The address is a secret of
+a block, which Prefect stores encrypted, and is in no file. Another run replaces address and automation.
 """
 
 import os
@@ -22,7 +22,7 @@ BODY = (
 
 
 def main() -> None:
-    """Make both, or replace them."""
+    """Make the block and the automation, or replace them."""
     address = os.environ.get("NOTIFY_URL")
     if not address:
         sys.exit("NOTIFY_URL is not set: the address that notifications are posted to.")

@@ -1,9 +1,11 @@
 """`python -m flows`: run `annual_map` once, on Prefect's own embedded server unless PREFECT_API_URL names another."""
 
-import argparse
 import os
-import sys
 from pathlib import Path
+
+import typer
+
+from pipeline.cli.command_line import with_options
 
 # read by Prefect when it is imported
 _EMBEDDED = {
@@ -15,30 +17,26 @@ _EMBEDDED = {
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
     "DO_NOT_TRACK": "1",
 }
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-def main() -> int:
-    """Run the flow with what the command line gives; the exit status is 0 only if it completed."""
-    parser = argparse.ArgumentParser(prog="python -m flows", description="Map one year, as a Prefect flow.")
-    parser.add_argument("--year", type=int, help="year of the observations")
-    parser.add_argument("--out", help="folder of all outputs, or a URL such as s3://bucket/prefix")
-    parser.add_argument("--config", type=Path, dest="config_file", help="TOML configuration")
-    parser.add_argument("--granules", type=Path, help="folder of VNP15A2H granules; without it Italy is simulated")
-    parser.add_argument("--reference", type=Path, help="EUCROPMAP GeoTIFF to compare with")
-    parser.add_argument("--iterations", type=int, help="iterations of joint training; 3000 as in the paper")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler; default: workers on this machine")
-    parser.add_argument("--workers", type=int, help="workers on this machine")
-    arguments = parser.parse_args()
+@app.command()
+@with_options(
+    "year", "out", "config_file", "granules", "reference", "iterations", "scheduler", "workers",
+    scheduler="local, or the address of a Dask scheduler; default: workers on this machine.",
+)  # fmt: skip
+def main(**given: object) -> None:
+    """Map one year, as a Prefect flow."""
     if "PREFECT_API_URL" not in os.environ:
         for name, value in _EMBEDDED.items():
             os.environ.setdefault(name, value)
 
     from flows.annual import annual_map
 
-    state = annual_map(**vars(arguments), return_state=True)
-    print(state.message)
-    return 0 if state.is_completed() else 1
+    state = annual_map(**given, return_state=True)
+    typer.echo(state.message)
+    raise typer.Exit(0 if state.is_completed() else 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

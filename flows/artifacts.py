@@ -1,14 +1,14 @@
-"""What a run shows on its page in Prefect: progress, accuracy, the map, where report and Dask dashboard are."""
+"""The page of a run in Prefect: progress, accuracy, the map, addresses of the report and the Dask dashboard."""
 
 import base64
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypedDict, TypeVar, cast
 from uuid import UUID
 
 import httpx
@@ -27,16 +27,26 @@ from pipeline.base.progress import Log, Task
 from pipeline.config.config import Config
 from pipeline.stages.evaluate import accuracy_lines, read_accuracy
 
-EVERY: Final = 5.0  # s between two updates of a bar: each is a request to the server
-LARGEST_PICTURE: Final = 1_000_000  # bytes that are put into a Markdown artifact, and so into Prefect's database
+EVERY: Final = 5.0  # s between two updates of a progress bar: each is a request to the server
+LARGEST_PICTURE: Final = 1_000_000  # bytes of a picture in a Markdown artifact, which is stored in Prefect's database
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
-Given = TypeVar("Given")
+Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 
 
+class Accuracy(TypedDict):
+    """Figures of `report/accuracy.json` that are shown, by label and season; shares from 0 to 1."""
+
+    labels: list[str]
+    seasons: list[str]
+    confusion: list[list[int]]  # (label, season)
+    users_accuracy: list[float | None] | None
+    producers_accuracy: list[float | None] | None
+
+
 class FlowReporter(Log):
-    """Messages go to the run's log, where Prefect shows them; long work is a progress artifact, too."""
+    """Reporter that writes messages to the run's log in Prefect, and shows long work as a progress artifact."""
 
     def __init__(self, logger: Logger, config: Config, stage: str) -> None:
         super().__init__(logger)
@@ -44,13 +54,15 @@ class FlowReporter(Log):
 
     @contextmanager
     def track(self, name: str, total: int, pixels: int | None = None) -> Iterator[Task]:
-        """Log at every tenth of the work; the bar on the run's page is renewed every few seconds."""
+        """Log every tenth of the work, and update the bar on the run's page every few seconds."""
         key = artifact_key(self._config, self._stage if name == self._stage else f"{self._stage}-{name}")
         with super().track(name, total, pixels) as logged, _bar(key, f"{name} {self._config.year}", total) as bar:
             yield _Both(logged, bar)
 
 
 class _Both:
+    """Progress of one task in the log and on the page."""
+
     def __init__(self, logged: Task, bar: "_Bar") -> None:
         self._logged, self._bar = logged, bar
 
@@ -60,7 +72,7 @@ class _Both:
 
 
 class _Bar:
-    """Steps done, counted in whatever thread they are done in."""
+    """Number of steps done, counted from any thread."""
 
     def __init__(self, total: int) -> None:
         self.total, self.done = max(total, 1), 0
@@ -72,30 +84,30 @@ class _Bar:
 
 @contextmanager
 def _bar(key: str, description: str, total: int) -> Iterator[_Bar]:
-    """A progress artifact, renewed by a thread of its own: stages report progress from event loops, too."""
+    """Show a progress artifact, which a thread updates: stages also report from event loops, which must not wait."""
     bar, ended = _Bar(total), threading.Event()
-    made = _if_it_answers(lambda: create_progress_artifact(0.0, key=key, description=description))
+    artifact = _if_it_answers(lambda: create_progress_artifact(0.0, key=key, description=description))
 
-    def renew() -> None:
-        if made is not None:
-            _if_it_answers(lambda: update_progress_artifact(cast(UUID, made), bar.percent))
+    def update() -> None:
+        if artifact is not None:
+            _if_it_answers(lambda: update_progress_artifact(cast(UUID, artifact), bar.percent))
 
-    def keep_renewing() -> None:
+    def keep_updating() -> None:
         while not ended.wait(EVERY):
-            renew()
+            update()
 
-    thread = threading.Thread(target=copy_context().run, args=(keep_renewing,), name="progress", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(keep_updating,), name="progress", daemon=True)
     thread.start()
     try:
         yield bar
     finally:
         ended.set()
         thread.join()
-        renew()
+        update()
 
 
 def show_dashboard(config: Config, address: str | None, logger: Logger) -> None:
-    """A link to the Dask dashboard, for as long as the cluster lives."""
+    """Show a link to the Dask dashboard, which answers as long as the cluster runs."""
     if address is not None:
         logger.info("Dask dashboard: %s", address)
         key = artifact_key(config, "dask-dashboard")
@@ -103,17 +115,21 @@ def show_dashboard(config: Config, address: str | None, logger: Logger) -> None:
 
 
 def show_results(config: Config, logger: Logger) -> str:
-    """What there is of the year by now: accuracy, map, report; returns a sentence for the state of the run.
+    """Show those results of the year that exist: accuracy, map, report.
+
+    Returns:
+        A sentence for the state of the run.
 
     Raises:
         UserError: the file of the accuracy is damaged.
     """
     accuracy = read_accuracy(config)
-    for line in accuracy_lines(accuracy):
+    lines = accuracy_lines(accuracy)
+    for line in lines:
         logger.info(line)
     if accuracy is not None:
-        description = "; ".join(accuracy_lines(accuracy)) + ". " + accuracy["note"]
-        table = accuracy_table(accuracy)
+        description = "; ".join(lines) + ". " + accuracy["note"]
+        table = accuracy_table(cast(Accuracy, accuracy))
         _if_it_answers(
             lambda: create_table_artifact(table, key=artifact_key(config, "accuracy"), description=description)
         )
@@ -122,31 +138,29 @@ def show_results(config: Config, logger: Logger) -> str:
         return f"done; the report is written by publish, into {config.report}"
     address = page.as_uri() if isinstance(page, Path) else str(page)
     _if_it_answers(lambda: create_link_artifact(address, f"report {config.year}", key=artifact_key(config, "report")))
-    text = markdown(config, accuracy)
+    text = markdown(config, lines)
     _if_it_answers(lambda: create_markdown_artifact(text, key=artifact_key(config, "map")))
     return f"finished: {page}"
 
 
-def accuracy_table(accuracy: dict[str, Any]) -> list[dict[str, Any]]:
-    """The confusion matrix, a row a label, with user's and producer's accuracy in percent."""
+def accuracy_table(accuracy: Accuracy) -> list[dict[str, Any]]:
+    """Return the confusion matrix, a row for each label, with user's and producer's accuracy in percent."""
     rows = []
+    of_users, of_producers = accuracy["users_accuracy"], accuracy["producers_accuracy"]
     for number, name in enumerate(accuracy["labels"]):
-        row: dict[str, Any] = {"mapped as": name}
-        row |= {
-            f"reference {season}": accuracy["confusion"][number][at] for at, season in enumerate(accuracy["seasons"])
-        }
-        for kind, title in (("users_accuracy", "user's accuracy %"), ("producers_accuracy", "producer's accuracy %")):
-            values = accuracy[kind]
+        counts = zip(accuracy["seasons"], accuracy["confusion"][number], strict=True)
+        row: dict[str, Any] = {"mapped as": name} | {f"reference {season}": count for season, count in counts}
+        for title, values in (("user's accuracy %", of_users), ("producer's accuracy %", of_producers)):
             value = values[number] if values is not None and number < len(values) else None
             row[title] = None if value is None else round(100 * value, 2)
         rows.append(row)
     return rows
 
 
-def markdown(config: Config, accuracy: dict[str, Any] | None) -> str:
-    """The year in Markdown: accuracy in two lines, the map, and where the outputs are."""
+def markdown(config: Config, accuracy: Sequence[str]) -> str:
+    """Return the year in Markdown: the lines of its accuracy, the map, and the paths of the outputs."""
     lines = [f"# {config.region.name} {config.year}", ""]
-    lines += [f"- {line}" for line in accuracy_lines(accuracy)]
+    lines += [f"- {line}" for line in accuracy]
     lines += ["", *_picture(config.report / "map.png"), ""]
     outputs = (config.map, config.cube, config.clusters, config.products, config.report / "index.html")
     return "\n".join([*lines, *(f"- `{path}`" for path in outputs), ""])
@@ -163,12 +177,12 @@ def _picture(path: Location) -> list[str]:
 
 
 def artifact_key(config: Config, what: str) -> str:
-    """A key as Prefect wants them, the same for the same region and year: "italy-2018-accuracy"."""
+    """Return a key that Prefect accepts, the same for the same region and year: "italy-2018-accuracy"."""
     return re.sub(r"[^a-z0-9]+", "-", f"{config.region.name}-{config.year}-{what}".lower()).strip("-")
 
 
-def _if_it_answers(call: Callable[[], Given]) -> Given | None:
-    """Do what is for information only: hours of work are not lost because the server is away for a moment."""
+def _if_it_answers(call: Callable[[], Answer]) -> Answer | None:
+    """Call Prefect for information only: hours of work are not lost because its server does not answer."""
     try:
         return call()
     except (httpx.HTTPError, PrefectException) as error:

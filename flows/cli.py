@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.base.progress import Terminal
-from pipeline.cli import commands as cli
+from pipeline.cli import commands
 
 Port = Annotated[int, typer.Option(min=1024, max=65535, help="Of the Prefect server and its pages.")]
 SchedulerPort = Annotated[int, typer.Option(min=1024, max=65535, help="Of the Dask scheduler.")]
@@ -17,23 +17,22 @@ PrefectFile = Annotated[Path, typer.Option(help="The deployments.")]
 Workers = Annotated[int | None, typer.Option(min=0, help="Dask workers without a GPU; default: one a core.")]
 
 
-@cli.app.command()
+@commands.app.command()
 def serve(
     folder: Folder = Path(".sitscube"), prefect_file: PrefectFile = Path("deploy/prefect.yaml"),
     workers: Workers = None, port: Port = 4200, scheduler_port: SchedulerPort = 8786,
     dashboard_port: DashboardPort = 8787,
 ) -> None:  # fmt: skip
     """Serve scheduled runs on this machine: Prefect, Dask, and the deployments, until Ctrl-C."""
-    from flows.serving import serve as keep_serving
-    from flows.serving.services import Ports
+    from flows import serving
 
     n_workers = (os.cpu_count() or 1) if workers is None else workers
-    keep_serving(folder, prefect_file, n_workers, Ports(port, scheduler_port, dashboard_port), Terminal())
+    serving.serve(folder, prefect_file, n_workers, serving.Ports(port, scheduler_port, dashboard_port), Terminal())
 
 
 def main() -> None:
-    """Entry point."""
-    cli.main()
+    """Run the command."""
+    commands.main()
 
 
 if __name__ == "__main__":

@@ -1,50 +1,61 @@
-"""Parameters that flows have in common: their types are what Prefect's form checks before a run begins."""
+"""Parameters of flows, made from the table of options: Prefect's form shows them and checks their types."""
 
-from pathlib import Path
-from typing import Annotated
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 from prefect.runtime import flow_run
 from pydantic import Field
 
 from pipeline.base.errors import UserError
-from pipeline.config.config import Config, load_config
-from pipeline.config.sections import FIRST_YEAR, LAST_YEAR
+from pipeline.cli.options import OPTIONS, Function, Year, configure, set_signature
+from pipeline.config.config import Config
 
-Year = Annotated[int, Field(ge=FIRST_YEAR, le=LAST_YEAR)]
 Years = Annotated[list[Year], Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-Scheduler = Annotated[str, Field(pattern=r"^(local|(tcp|tls|ws|wss|ucx)://\S+)$")]
 
 
-def configuration(
-    config_file: Path | None,
-    *,
-    year: int | None = None,
-    last_complete_year: bool = False,
-    out: str | None = None,
-    granules: Path | None = None,
-    reference: Path | None = None,
-    iterations: int | None = None,
-    scheduler: str | None = None,
-    workers: int | None = None,
-) -> Config:
-    """The configuration of a flow: as of the command line, but without a scheduler it starts Dask workers here.
+def with_parameters(*names: str, **descriptions: str) -> Callable[[Function], Function]:
+    """Give a flow's function the parameters of these names; it takes their values as `**given`.
+
+    Prefect reads their types from the signature and their descriptions from the section `Args` of the docstring, so
+    both are written here.
+
+    Args:
+        names: parameters in the order of the form, with the flow's own where they do not come first.
+        descriptions: those of the flow's own parameters, and others than the table's.
+    """
+
+    def annotation(name: str) -> Any:
+        return OPTIONS[name].type | None
+
+    def decorate(function: Function) -> Function:
+        set_signature(function, names, annotation)
+        lines = [
+            f"    {name}: {descriptions[name] if name in descriptions else OPTIONS[name].description}"
+            for name in inspect.signature(function).parameters
+        ]
+        function.__doc__ = "\n".join([f"{inspect.getdoc(function)}\n", "Args:", *lines])
+        return function
+
+    return decorate
+
+
+def flow_config(given: Mapping[str, object], last_complete_year: bool = False) -> Config:
+    """Build the configuration of a flow: as on the command line, but without a scheduler Dask workers start here.
+
+    Args:
+        given: values of parameters by the names of the table.
+        last_complete_year: take the year before the one that this run was scheduled for. A run that starts late still
+            means the same year.
 
     Raises:
         UserError: a key or value is wrong, or a year is given besides the last complete one.
     """
     if last_complete_year:
+        year = given.get("year")
         if year is not None:
             raise UserError(f"year = {year} and last_complete_year are both given: leave one of them out.")
-        year = complete_year()
-    config = load_config(
-        config_file, year=year, out=out, ingest__granules=granules, reference__path=reference,
-        training__iterations=iterations, cluster__scheduler=scheduler, cluster__workers=workers,
-    )  # fmt: skip
+        given = {**given, "year": int(flow_run.scheduled_start_time.year) - 1}
+    config = configure(given)
     cluster = config.cluster.model_copy(update={"scheduler": config.cluster.scheduler or "local"})
     return config.model_copy(update={"cluster": cluster})
-
-
-def complete_year() -> int:
-    """The year before the one that this run was scheduled for: a run that starts late still means the same year."""
-    return int(flow_run.scheduled_start_time.year) - 1

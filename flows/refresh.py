@@ -1,14 +1,13 @@
 """The flow `refresh`: the newest composites of the running year, mapped with the model of a finished one."""
 
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 
-from flows.parameters import Count, Scheduler, Year, configuration
+from flows.parameters import flow_config, with_parameters
 from flows.stages import do_stages
 from pipeline.base.errors import UserError
 from pipeline.operations.refresh import has_own_model, running_year_config
@@ -16,36 +15,20 @@ from pipeline.stages.publish import is_whole
 
 
 @flow(name="refresh", persist_result=False)
+@with_parameters(
+    "year", "model_year", "as_of", "out", "config_file", "granules", "reference", "scheduler", "workers",
+    year="of the observations; nothing: the year that is running when the run is scheduled.",
+    out="folder of all outputs, or a URL such as s3://bucket/prefix; what is left out comes from the configuration.",
+    granules="folder of VNP15A2H granules.",
+    reference="crop map of this year to compare with, where there is one already.",
+)  # fmt: skip
 def refresh(
-    year: Year | None = None,
-    model_year: Year | None = None,
-    as_of: date | None = None,
-    out: str | None = None,
-    config_file: Path | None = None,
-    granules: Path | None = None,
-    reference: Path | None = None,
-    scheduler: Scheduler | None = None,
-    workers: Count | None = None,
+    year: int | None = None, model_year: int | None = None, as_of: date | None = None, **given: object
 ) -> State[Any]:
-    """Map the running year as far as it has come; only what has changed since the last time is done again.
-
-    Args:
-        year: of the observations; nothing: the year that is running when the run is scheduled.
-        model_year: of the model that maps them; nothing: the latest year before that has one.
-        as_of: day by which composites are expected; nothing: the one that the run is scheduled for.
-        out: folder of all outputs, or a URL such as s3://bucket/prefix; what is left out comes from the configuration.
-        config_file: TOML configuration, counted from where the worker runs.
-        granules: folder of VNP15A2H granules.
-        reference: crop map of this year to compare with, where there is one already.
-        scheduler: address of a Dask scheduler; "local" or nothing: workers on this machine.
-        workers: of the local cluster.
-    """
+    """Map the running year as far as it has come; only what has changed since the last time is done again."""
     day = as_of or flow_run.scheduled_start_time.date()
     try:
-        given = configuration(
-            config_file, out=out, granules=granules, reference=reference, scheduler=scheduler, workers=workers
-        )
-        config = running_year_config(given, day, year=year, model_year=model_year)
+        config = running_year_config(flow_config(given), day, year=year, model_year=model_year)
         if has_own_model(config):
             return Completed(message=f"{config.year} has been mapped with a model of its own, which stays")
     except UserError as error:

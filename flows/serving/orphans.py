@@ -1,6 +1,6 @@
-"""Processes that outlive the part that had started them: the flow of a Prefect worker that was killed goes on.
+"""Processes that outlive the one that started them: the flow of a Prefect worker that was killed goes on.
 
-Linux hands them to the nearest ancestor that asks for them; elsewhere they are not known here.
+Linux makes them children of the nearest ancestor that asks for it. On other systems they are not found.
 """
 
 import ctypes
@@ -17,40 +17,40 @@ _GRACE: Final = 20.0  # s to end after SIGTERM
 
 
 def adopt() -> None:
-    """Become the parent of whatever is left behind by processes below this one."""
+    """Become the parent of processes that are left behind below this one."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def reap(parts: Iterable[int | None]) -> None:
-    """Take notice of orphans that have ended, so that they do not stay in the table of processes.
+def reap(own: Iterable[int | None]) -> None:
+    """Reap orphans that have ended, so that they do not stay in the system's table of processes.
 
     Args:
-        parts: children that are no orphans.
+        own: numbers of children that are no orphans.
     """
-    for orphan in _orphans(parts):
+    for orphan in _orphans(own):
         with suppress(psutil.NoSuchProcess, ChildProcessError):
             if orphan.status() == psutil.STATUS_ZOMBIE:
                 os.waitpid(orphan.pid, os.WNOHANG)
 
 
-def end(parts: Iterable[int | None]) -> None:
+def end(own: Iterable[int | None]) -> None:
     """End all orphans and what is below them: politely, then by force.
 
     Args:
-        parts: children that are no orphans.
+        own: numbers of children that are no orphans.
     """
-    left: list[psutil.Process] = []
-    for orphan in _orphans(parts):
+    alive: list[psutil.Process] = []
+    for orphan in _orphans(own):
         with suppress(psutil.NoSuchProcess):
-            left += [orphan, *orphan.children(recursive=True)]
+            alive += [orphan, *orphan.children(recursive=True)]
     for ask in (psutil.Process.terminate, psutil.Process.kill):
-        for process in left:
+        for process in alive:
             with suppress(psutil.NoSuchProcess):
                 ask(process)
-        _gone, left = psutil.wait_procs(left, _GRACE)
+        _gone, alive = psutil.wait_procs(alive, _GRACE)
 
 
-def _orphans(parts: Iterable[int | None]) -> list[psutil.Process]:
-    own = set(parts)
-    return [child for child in psutil.Process().children() if child.pid not in own]
+def _orphans(own: Iterable[int | None]) -> list[psutil.Process]:
+    numbers = set(own)
+    return [child for child in psutil.Process().children() if child.pid not in numbers]

@@ -13,27 +13,27 @@ from typing import Final
 
 import psutil
 
-PATIENCE: Final = 30.0  # s, after which those that were asked to end are made to
+PATIENCE: Final = 30.0  # s; what has not ended then is killed
 _PR_SET_PDEATHSIG: Final = 1  # of Linux's prctl
 
 
 def _end_with_parent() -> None:
-    """Have Linux end the process when who started it is killed; elsewhere it would go on."""
+    """Have Linux end this process when its parent is killed; on other systems it goes on."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclass
 class Process:
-    """A process in a group of its own, so that Ctrl-C reaches it in the order that its keeper decides.
+    """A process in a session of its own: Ctrl-C does not reach it, so that `serve` decides the order of the end.
 
     Attributes:
-        name: of the part, and of its log file.
-        module: that Python runs.
-        arguments: of the module; no secret, for every user of the machine can read them.
-        environment: besides that of this process.
-        logs: folder of the log file, which begins anew with every service.
-        grace: seconds that it gets to end by itself.
+        name: of the process, and of its log file.
+        module: Python module to run.
+        arguments: of the module; never a secret, as every user of the machine can read them.
+        environment: variables added to those of this process.
+        logs: folder of the log file, which the first start empties.
+        grace: seconds in which it may end by itself.
     """
 
     name: str
@@ -47,28 +47,28 @@ class Process:
 
     @property
     def log(self) -> Path:
-        """What it prints."""
+        """Path of the file with its output."""
         return self.logs / f"{self.name}.log"
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether it is running."""
         return self._popen is not None and self._popen.poll() is None
 
     @property
     def pid(self) -> int | None:
-        """Number of the process, once it has been started."""
+        """Number of the process; None before its start."""
         return None if self._popen is None else self._popen.pid
 
     @property
     def status(self) -> int | None:
-        """Exit status, negative for a signal; None while it runs."""
+        """Exit status, negative for a signal; None while it is running."""
         return None if self._popen is None else self._popen.poll()
 
     def start(self) -> None:
         """Start it, or start it again."""
         with self.log.open("ab" if self.starts else "wb") as stream:
-            self._popen = subprocess.Popen(  # noqa: S603 - the command is made here
+            self._popen = subprocess.Popen(  # noqa: S603 - the command is of this package
                 [sys.executable, "-m", self.module, *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -80,7 +80,7 @@ class Process:
         self.starts += 1
 
     def run(self, patience: float) -> int | None:
-        """Start it and wait for its end: the exit status, or None where it was ended for taking too long."""
+        """Start it, wait for its end and return the exit status; None where it took too long and was stopped."""
         self.start()
         try:
             return self._popen.wait(patience) if self._popen else None
@@ -89,20 +89,20 @@ class Process:
             return None
 
     def last_lines(self, n: int = 15) -> str:
-        """The end of what it has printed."""
+        """Return the last lines of its output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-n:])
 
     def stop(self) -> None:
-        """End it and all that it has started: first itself, then those that it waits for, at last by force."""
+        """End it and all that it has started: first itself, then the children that it waits for, at last by force."""
         family = self._family()
         children = [one for one in family[1:] if _parent(one) == self.pid]
-        for whom, number, patience in (
+        for processes, number, patience in (
             (family[:1], signal.SIGTERM, self.grace),
-            # once more to itself would have a Prefect worker kill its flow, which then could not put things in order
+            # a second signal to a Prefect worker would make it kill its flow before the flow has cleaned up
             (children, signal.SIGTERM, PATIENCE),
             (family, signal.SIGKILL, PATIENCE),
         ):
-            for process in whom:
+            for process in processes:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
             if not psutil.wait_procs(family, patience)[1]:
@@ -111,7 +111,7 @@ class Process:
             self._popen.wait()
 
     def _family(self) -> list[psutil.Process]:
-        """The process and all below it, itself first."""
+        """Return the process and all below it, itself first."""
         if self._popen is None:
             return []
         try:

@@ -1,6 +1,7 @@
-"""Runs that were at work when an earlier service ended: Prefect would take them for running for ever."""
+"""Runs that were at work when an earlier service ended: Prefect would show them as running for ever."""
 
 import os
+from collections.abc import Mapping
 from typing import Any, Final
 
 import requests
@@ -12,15 +13,15 @@ _MESSAGE: Final = "the service ended while the run was at work: start it again, 
 
 
 def mark_crashed(api: str) -> int:
-    """Say of every run that seems to be at work that it has crashed; before any worker is there, none can be.
+    """Mark every run as crashed that Prefect believes to be at work; call it before any worker is started.
 
-    Otherwise it would count against the one run that a deployment may have at once, too.
+    Such a run would also count as the one run that a deployment may have at a time.
 
     Args:
         api: address of Prefect's API; a password for it is in PREFECT_SERVER_API_AUTH_STRING.
 
     Returns:
-        How many there were.
+        Number of these runs.
 
     Raises:
         UserError: the API refuses.
@@ -33,7 +34,7 @@ def mark_crashed(api: str) -> int:
         try:
             at_work = {"flow_runs": {"state": {"type": {"any_": _AT_WORK}}}}
             crashed = {"state": {"type": "CRASHED", "message": _MESSAGE}, "force": True}
-            while runs := _ask(session, f"{api}/flow_runs/filter", at_work):  # which gives no more than a page
+            while runs := _ask(session, f"{api}/flow_runs/filter", at_work):  # an answer has one page of runs at most
                 for run in runs:
                     _ask(session, f"{api}/flow_runs/{run['id']}/set_state", crashed)
                 n_runs += len(runs)
@@ -42,7 +43,7 @@ def mark_crashed(api: str) -> int:
     return n_runs
 
 
-def _ask(session: requests.Session, address: str, body: dict[str, Any]) -> Any:
+def _ask(session: requests.Session, address: str, body: Mapping[str, Any]) -> Any:
     answer = session.post(address, json=body, timeout=30)
     answer.raise_for_status()
     return answer.json()

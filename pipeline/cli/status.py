@@ -4,29 +4,31 @@ import json
 import logging
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from pipeline.cli.options import File, Out
-from pipeline.config.config import load_config
+from pipeline.cli.command_line import with_options
+from pipeline.cli.options import configure
 
-_UNKNOWN = 3  # as Nagios has it
+_UNKNOWN: Final = 3  # exit status of a Nagios plugin
 _log = logging.getLogger(__name__)
 
+MaxAge = Annotated[
+    float | None, typer.Option(min=0, help="Critical where the newest product is older; default: any age.")
+]
+MaxSilence = Annotated[
+    float, typer.Option(min=0, help="Minutes without a sign of life after which a run is a warning.")
+]
+RegionName = Annotated[str | None, typer.Option(help="Of this region alone; default: all of them together.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
+
+@with_options("out", "config_file", "max_age_days", "max_silence", "region", "as_json")
 def status(
-    out: Out = None,
-    config: File = None,
-    max_age_days: Annotated[
-        float | None, typer.Option(min=0, help="Critical where the newest product is older; default: any age.")
-    ] = None,
-    max_silence: Annotated[
-        float, typer.Option(min=0, help="Minutes without a sign of life after which a run is a warning.")
-    ] = 60,
-    region: Annotated[str | None, typer.Option(help="Of this region alone; default: all of them together.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
+    max_age_days: MaxAge = None, max_silence: MaxSilence = 60, region: RegionName = None, as_json: AsJson = False,
+    **given: object,
+) -> None:  # fmt: skip
     """Say how all years stand: finished, running, stopped or failed, and how old the newest product is.
 
     The first line and the exit status are those of a Nagios plugin: 0 OK, 1 WARNING (a year was stopped before its
@@ -38,13 +40,13 @@ def status(
     age = None if max_age_days is None else timedelta(days=max_age_days)
     try:
         found = inspect_outputs(
-            load_config(config, out=out).out,
+            configure(given).out,
             datetime.now(UTC),
             max_age=age,
             max_silence=timedelta(minutes=max_silence),
             region=region,
         )
-    except Exception as error:  # of whatever kind a store's are: a plugin's answer is that nothing is known
+    except Exception as error:  # of any kind that a store raises: a plugin answers that nothing is known
         _log.debug("traceback", exc_info=True)
         typer.echo(
             json.dumps({"level": "UNKNOWN", "message": str(error) or type(error).__name__})

@@ -1,4 +1,4 @@
-"""Files for several machines, held against what they must promise; no container is started.
+"""Files for several machines, checked for what they promise; no container is started.
 
 There is no container engine and no cluster where these tests run. They look at structure: what may run as whom, with
 what limits, on which ports, and whether every command and every name that files share exists.
@@ -160,17 +160,17 @@ def test_every_dask_command_has_the_options_that_it_is_given(services):
 def test_every_prefect_command_has_the_options_that_it_is_given(services, words):
     help_ = [sys.executable, "-m", "prefect", *words, "--help"]
     wide = {**os.environ, "COLUMNS": "300"}  # so that no name is cut
-    told = subprocess.run(help_, capture_output=True, text=True, check=True, env=wide).stdout
+    shown = subprocess.run(help_, capture_output=True, text=True, check=True, env=wide).stdout
     matching = [one for one in commands(services) if tuple(one[:3]) == ("prefect", *words)]
     assert matching
     for command in matching:
         given = {part.split("=")[0] for part in command[3:] if part.startswith("--")}
-        assert all(option in told for option in given), command
+        assert all(option in shown for option in given), command
 
 
 def test_work_pools_are_those_of_the_deployments(services):
-    told = [" ".join(command) for command in commands(services) if command[:2] == ["prefect", "worker"]]
-    served = {re.search(r"--pool[ =](\w+)", command)[1] for command in told}
+    workers = [" ".join(command) for command in commands(services) if command[:2] == ["prefect", "worker"]]
+    served = {re.search(r"--pool[ =](\w+)", command)[1] for command in workers}
     assert served == pools()
     made = re.search(r"for pool in ([\w ]+);", (DEPLOY / "create_deployments.sh").read_text())[1].split()
     assert set(made) == pools()

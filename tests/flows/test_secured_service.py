@@ -27,9 +27,9 @@ def serving(tmp_path, files):
     country = flow_country(tmp_path / "country")
     file = tmp_path / "prefect.yaml"
     file.write_text(DEPLOYMENTS.format(root=ROOT, country=country, out=tmp_path / "out"))
-    told = {f"SITSCUBE_CLUSTER__{name.upper()}": str(path) for name, path in files.items()}
-    told["PREFECT_SERVER_API_AUTH_STRING"] = f"admin:{PASSWORD}"
-    serving = Serving(tmp_path, "--prefect-file", str(file), environment=told, password=("admin", PASSWORD))
+    variables = {f"SITSCUBE_CLUSTER__{name.upper()}": str(path) for name, path in files.items()}
+    variables["PREFECT_SERVER_API_AUTH_STRING"] = f"admin:{PASSWORD}"
+    serving = Serving(tmp_path, "--prefect-file", str(file), environment=variables, password=("admin", PASSWORD))
     try:
         serving.wait()
         yield serving

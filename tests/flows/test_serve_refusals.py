@@ -35,15 +35,15 @@ def test_a_port_that_is_taken_is_named_with_the_option_that_changes_it(tmp_path,
             serve(tmp_path / "service", prefect_file, 1, Ports(**(free | {name: port})), Silent())
 
 
-def test_a_password_reaches_the_parts_by_the_environment_alone(tmp_path, monkeypatch):
+def test_a_password_reaches_the_processes_by_the_environment_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:secret")
-    layout = ServiceFolders(tmp_path)
-    assert environment(Ports(), layout)["PREFECT_API_AUTH_STRING"] == "admin:secret"
-    parts = [server(Ports(), layout), *commands(Ports(), layout, tmp_path), *flow_workers(Ports(), layout)]
-    assert all("secret" not in argument for part in parts for argument in part.arguments)
+    folders = ServiceFolders(tmp_path)
+    assert environment(Ports(), folders)["PREFECT_API_AUTH_STRING"] == "admin:secret"
+    processes = [server(Ports(), folders), *commands(Ports(), folders, tmp_path), *flow_workers(Ports(), folders)]
+    assert all("secret" not in argument for process in processes for argument in process.arguments)
 
 
-def test_a_part_ends_with_all_that_it_has_started(tmp_path):
+def test_a_process_ends_with_all_that_it_has_started(tmp_path):
     program = tmp_path / "stubborn.py"
     program.write_text(
         "import signal, subprocess, sys, time\n"
@@ -52,10 +52,10 @@ def test_a_part_ends_with_all_that_it_has_started(tmp_path):
         "print(child.pid, flush=True)\n"
         "child.wait()\n"
     )
-    part = Process("stubborn", "stubborn", (), {"PYTHONPATH": str(tmp_path)}, tmp_path, grace=0.5)
-    part.start()
-    while not part.log.read_text().strip():
-        assert part.alive, part.log.read_text()
-    part.stop()
-    assert not part.alive
-    assert part.status == 0  # its child was asked to end, then it ended by itself
+    process = Process("stubborn", "stubborn", (), {"PYTHONPATH": str(tmp_path)}, tmp_path, grace=0.5)
+    process.start()
+    while not process.log.read_text().strip():
+        assert process.alive, process.log.read_text()
+    process.stop()
+    assert not process.alive
+    assert process.status == 0  # its child was asked to end, then it ended by itself

@@ -1,4 +1,4 @@
-"""What tests ask a Prefect server over its API."""
+"""Requests of tests to the API of a Prefect server."""
 
 import requests
 from requests.adapters import HTTPAdapter

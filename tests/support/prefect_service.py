@@ -58,7 +58,7 @@ class Service(Api):
 
 @contextmanager
 def started(folder, **environment):
-    """The service, from the repository's root, as deployments have it; `environment` for all of its processes."""
+    """Start the service in the repository's root, where deployments run; `environment` is that of all its processes."""
     service = Service(folder, **environment)
     here = Path.cwd()
     os.chdir(ROOT)
@@ -71,6 +71,6 @@ def started(folder, **environment):
 
 
 def given(country, out, **parameters):
-    """Parameters of a run of the small country."""
+    """Return the parameters of a run of the small country."""
     small = {"config_file": str(country / "small.toml"), "out": str(out), "workers": 1}
     return small | {"last_complete_year": False} | parameters

@@ -38,11 +38,10 @@ class Serving(Api):
         ports = ("--port", str(port), "--scheduler-port", str(self.scheduler), "--dashboard-port", str(self.dashboard))
         command = [sys.executable, "-m", "flows.cli", "serve", "--folder", str(self.folder / "service"), *ports]
         environment = {"PYTHONPATH": str(ROOT), "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
-        told = environment | self.environment
-        return Process([*command, "--workers", "2", *self.options], self.folder / log, told)
+        return Process([*command, "--workers", "2", *self.options], self.folder / log, environment | self.environment)
 
     def below(self):
-        """Every process that it has started."""
+        """Return every process that it has started."""
         return psutil.Process(self.process._popen.pid).children(recursive=True)
 
     def find(self, *words):

@@ -70,7 +70,7 @@ def made_up(config):
 
 
 def test_nothing_is_left_of_a_plan_but_the_file_that_is_asked_for(file, tmp_path, scratch, capsys):
-    plan(year=2018, out=str(tmp_path / "out"), config=file, json_file=tmp_path / "plan.json")
+    plan(year=2018, out=str(tmp_path / "out"), config_file=file, json_file=tmp_path / "plan.json")
     assert not (tmp_path / "out").exists()
     assert list(scratch.glob("sitscube*")) == []
     written = json.loads((tmp_path / "plan.json").read_text())
@@ -105,7 +105,7 @@ def test_the_command_ends_with_status_one_and_the_whole_list(file, tmp_path):
 
 def test_a_refused_plan_is_printed_and_then_an_error(file, tmp_path, capsys):
     with pytest.raises(UserError, match=r"cannot be done as it is planned:\n  - ingest: .*nowhere"):
-        plan(year=2018, out=str(tmp_path / "out"), config=file, granules=tmp_path / "nowhere")
+        plan(year=2018, out=str(tmp_path / "out"), config_file=file, granules=tmp_path / "nowhere")
     assert "cannot be done, see below" in capsys.readouterr().out
 
 
