@@ -2,16 +2,54 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, NotRequired, Protocol, TypedDict, TypeVar, final
 
 from pipeline.base.locations import Location
 from pipeline.runtime import per_process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Event = dict[str, Any]
+
+
+@final
+class TrainingStep(TypedDict):
+    """How far a training has come: the losses after a step of one of its phases."""
+
+    phase: str  # "pretrain" or "joint"
+    step: int
+    total: int
+    losses: dict[str, float]
+    resumed: NotRequired[bool]  # whether the training continues there after it was stopped
+
+
+@final
+class Message(TypedDict):
+    """A line for the user."""
+
+    message: str
+
+
+Event = TrainingStep | Message
 Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The workers of an executor: how many there are, and the memory of the smallest."""
+
+    scheduler: str | None = None  # address; None: the work is done in this process
+    workers: int = 1
+    gpu_workers: int = 0  # of these, with a GPU
+    threads: int = 1  # of all workers
+    memory_limit: int | None = None  # bytes of the smallest worker; None: unknown, or that of this machine
+
+    def as_json(self) -> dict[str, str | int | None]:
+        """Return the numbers as `summary.json` records them; in this process without a limit of memory."""
+        numbers = asdict(self)
+        if self.scheduler is None:
+            del numbers["memory_limit"]
+        return numbers
 
 
 @dataclass(frozen=True)
@@ -65,7 +103,7 @@ class Executor(Protocol):
         """Run one long piece of work on a GPU worker where there is one, else in this process.
 
         Args:
-            function: called with what takes its events: dictionaries of numbers and texts.
+            function: called with what takes its events: steps of a training, or messages.
             name: of the task.
             listener: gets the events here.
         """
@@ -75,8 +113,8 @@ class Executor(Protocol):
         """Where tasks run on a cluster, save Dask's performance report of what is done inside the block."""
         ...
 
-    def describe(self) -> dict[str, Any]:
-        """Where work is done, JSON-able: scheduler, workers, GPU workers, threads, memory of the smallest worker."""
+    def describe(self) -> Capacity:
+        """Return the number of workers and their memory."""
         ...
 
 
@@ -117,6 +155,6 @@ class InProcess:
         """Nothing to save."""
         yield Recording(wanted=False)
 
-    def describe(self) -> dict[str, Any]:
-        """This process."""
-        return {"scheduler": None, "workers": 1, "gpu_workers": 0, "threads": 1}
+    def describe(self) -> Capacity:
+        """Return one worker: this process."""
+        return Capacity()

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pipeline.base.accounting import Account, peak_memory
 from pipeline.base.files import write_text
 from pipeline.base.locations import Location
+from pipeline.runtime.executor import Capacity
 
 FILE: Final = "summary.json"
 
@@ -26,7 +27,7 @@ def record_stage(
     stage: str,
     started: float,
     tasks: Account,
-    where: dict[str, Any],
+    where: Capacity,
     failed: dict[str, str] | None = None,
 ) -> float:
     """Note what a stage has just done, and return the seconds that it took.
@@ -36,7 +37,7 @@ def record_stage(
         stage: its name.
         started: `time.perf_counter()` when it began.
         tasks: what its tasks took; `seconds` there is their sum.
-        where: the executor's description.
+        where: the workers that did them.
         failed: shards that failed, with the reason.
     """
     seconds = time.perf_counter() - started
@@ -51,7 +52,7 @@ def record_stage(
         "bytes_written": tasks.bytes_written,
         "peak_memory": tasks.peak_memory or peak_memory(),  # a stage without tasks works in this process
         "failed": failed or {},
-        "where": where,
+        "where": where.as_json(),
     }
     write_text(folder / FILE, json.dumps({**read_summary(folder), stage: entry}, indent=1) + "\n")
     return seconds

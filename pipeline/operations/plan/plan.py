@@ -17,7 +17,7 @@ from pipeline.cube.layout import Layer
 from pipeline.cube.map_layers import CONFIDENCE, LABEL, map_layers
 from pipeline.operations.plan.states import Findings, StageState, look_at_stages
 from pipeline.operations.plan.times import MADE_UP, Timed, stage_times
-from pipeline.runtime.executor import Executor
+from pipeline.runtime.executor import Capacity, Executor
 from pipeline.stages.ingest.strips import layers as ingest_layers
 from pipeline.stages.ingest.strips import pixels_per_cell, strip_width
 from pipeline.stages.memory import (
@@ -59,7 +59,7 @@ class Plan:
     """What would be done."""
 
     lines: tuple[Line, ...]
-    where: dict[str, Any]  # the executor's description
+    where: Capacity  # the workers of the executor
     memory_limit: int  # bytes of the smallest worker
     disk_free: int | None  # bytes where outputs go; None: nobody tells
     local_free: int | None  # bytes at the folder for files on this machine
@@ -110,7 +110,7 @@ class Plan:
         }
         totals |= {"memory_limit": self.memory_limit, "seconds": self.seconds}
         told = {"warnings": self.warnings, "problems": self.problems}
-        return {"stages": stages, "cluster": self.where, **totals, **told, "possible": not self.problems}
+        return {"stages": stages, "cluster": self.where.as_json(), **totals, **told, "possible": not self.problems}
 
 
 def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: bool = True) -> Plan:
@@ -152,7 +152,7 @@ def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: 
     return Plan(lines, where, task_limit(where), out_free, local_free, warnings, problems)
 
 
-def _impossible(found: Findings, where: Mapping[str, Any]) -> list[str]:
+def _impossible(found: Findings, where: Capacity) -> list[str]:
     """What is missing, before any figure."""
     config = found.config
     problems = [f"{state.stage}: {state.note}" for state in found.states.values() if state.kind == "refused"]
@@ -162,8 +162,8 @@ def _impossible(found: Findings, where: Mapping[str, Any]) -> list[str]:
         except UserError as error:
             if not any(str(error) in problem for problem in problems):
                 problems.append(str(error))
-    if where["scheduler"] is not None and not where.get("workers"):
-        problems.append(f"the Dask scheduler at {where['scheduler']} has no workers: start some with `dask worker`.")
+    if where.scheduler is not None and not where.workers:
+        problems.append(f"the Dask scheduler at {where.scheduler} has no workers: start some with `dask worker`.")
     if config.training.device.startswith("cuda") and not _has_gpu(where):
         problems.append(
             f"training.device is {config.training.device!r}, and neither this machine nor a worker has a GPU: start "
@@ -172,13 +172,13 @@ def _impossible(found: Findings, where: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _has_gpu(where: Mapping[str, Any]) -> bool:
+def _has_gpu(where: Capacity) -> bool:
     from pipeline.runtime.dask.cluster import gpus
 
-    return bool(where.get("gpu_workers")) or gpus() > 0
+    return bool(where.gpu_workers) or gpus() > 0
 
 
-def _memory(found: Findings, where: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
+def _memory(found: Findings, where: Capacity) -> tuple[dict[str, int], list[str]]:
     """Bytes of a worker by stage, and what does not fit."""
     config = found.config
     needed, problems = {}, []
@@ -252,7 +252,7 @@ def _growth(
     return added_bytes(path, layers, found.n_dates, found.grid, cells, to_do, like)
 
 
-def _warnings(found: Findings, where: Mapping[str, Any], ratios_known: bool) -> list[str]:
+def _warnings(found: Findings, where: Capacity, ratios_known: bool) -> list[str]:
     config = found.config
     warnings: list[str] = []
     working = [state for state in found.states.values() if state.kind not in ("done", "refused")]
@@ -271,8 +271,8 @@ def _warnings(found: Findings, where: Mapping[str, Any], ratios_known: bool) -> 
     if unknown:
         warnings.append(f"how many bytes {' and '.join(unknown)} will add in {config.local_folder} is not known")
     n = max((len(state.to_do) for state in working), default=0)
-    if where.get("threads", 1) > n > 0:
+    if where.threads > n > 0:
         warnings.append(
-            f"{where['threads']} threads and at most {n} shards to do: a smaller ingest.shard would keep more busy"
+            f"{where.threads} threads and at most {n} shards to do: a smaller ingest.shard would keep more busy"
         )
     return warnings

@@ -19,7 +19,7 @@ from pipeline.base.errors import Cancelled, OutOfReach, UserError
 from pipeline.base.files import write_bytes
 from pipeline.base.locations import Location
 from pipeline.runtime.dask.window import GONE, Window
-from pipeline.runtime.executor import Event, Item, Limits, Listener, Outcome, Recording, Result
+from pipeline.runtime.executor import Capacity, Event, Item, Limits, Listener, Outcome, Recording, Result
 from pipeline.runtime.per_process import GPU, Holder, problem
 
 CONNECT_TIMEOUT: Final = "10s"
@@ -133,7 +133,7 @@ class OnDask:
         Raises:
             OutOfReach: the scheduler or the GPU workers are gone for longer than the patience allows.
         """
-        if not self.describe()["gpu_workers"]:
+        if not self.describe().gpu_workers:
             return function(listener)
         topic = f"sitscube-{uuid.uuid4().hex}"
         self._topics[topic] = lambda event: listener(event[1]["event"])
@@ -166,8 +166,8 @@ class OnDask:
                         report.__exit__(None, None, None)
                         write_bytes(path, page.read_bytes())
 
-    def describe(self) -> dict[str, Any]:
-        """The cluster as it is now.
+    def describe(self) -> Capacity:
+        """Return the workers that the cluster has at this moment.
 
         Raises:
             OutOfReach: the scheduler is gone for longer than the patience allows.
@@ -178,13 +178,13 @@ class OnDask:
             self.recover()
             return self.describe()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
-        return {
-            "scheduler": self.address,
-            "workers": len(workers),
-            "gpu_workers": sum(bool(worker["resources"].get(GPU)) for worker in workers),
-            "threads": sum(worker["nthreads"] for worker in workers),
-            "memory_limit": min(limits, default=None),
-        }
+        return Capacity(
+            scheduler=self.address,
+            workers=len(workers),
+            gpu_workers=sum(bool(worker["resources"].get(GPU)) for worker in workers),
+            threads=sum(worker["nthreads"] for worker in workers),
+            memory_limit=min(limits, default=None),
+        )
 
     def close(self) -> None:
         """End a connection that was made anew; the one that was given is its owner's."""

@@ -68,7 +68,7 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     check_room(path, arrays, work.n_dates, grid, cells, shards)
     key = f"model-{digest}"
     task = InferTask(
-        config.cube, path, mark, method, arrays, key, config.inference.batch_pixels, overlap=where["gpu_workers"] > 0
+        config.cube, path, mark, method, arrays, key, config.inference.batch_pixels, overlap=where.gpu_workers > 0
     )
     with executor.on_every_worker(key, partial(_load_same, config.model, digest)):
         pixels = sum(cells[shard] for shard in shards)

@@ -1,8 +1,9 @@
 """The progress of training as one bar."""
 
-from typing import Any, Final
+from typing import Final
 
 from pipeline.base.progress import Reporter, Silent, Task
+from pipeline.runtime.executor import Event
 
 _SHOWN: Final = {"pretrain": ("mse", "pre"), "joint": ("rec", "pre", "clu")}  # losses that fit beside a bar
 
@@ -17,7 +18,7 @@ class TrainingBar:
         self._task, self._reporter, self._before = task, reporter or Silent(), pretraining_steps
         self._done: dict[str, int] = {}  # steps of every phase
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: Event) -> None:
         """Show one event."""
         if "message" in event:
             self._reporter.message(event["message"])
