@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.base.accounting import count_pixels
 from pipeline.base.errors import UserError
-from pipeline.base.files import partial_path
+from pipeline.base.files import atomic_file
 from pipeline.base.fingerprint import fingerprint
 from pipeline.base.locations import Location
 from pipeline.base.progress import Reporter, Silent
@@ -203,18 +203,14 @@ def reference_to_geotiff(config: Config, target: Path, reporter: Reporter | None
 
 def write_geotiff(target: Path, data: np.ndarray, grid: Grid, simulated: str) -> Path:
     """Write a uint8 layer (y, x) as a tiled, compressed GeoTIFF with 255 as no data, whole or not at all."""
-    beside = partial_path(target)
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "nodata": 255, "compress": "deflate", "tiled": True}
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(
+        with atomic_file(target) as beside, rasterio.open(
             beside, "w", height=grid.shape[0], width=grid.shape[1], crs=str(grid.geobox.crs),
             transform=grid.geobox.transform, **profile,
         ) as file:  # fmt: skip
             file.write(data, 1)
             file.update_tags(**{layout.SIMULATED: simulated})
-        beside.replace(target)
     except (OSError, rasterio.errors.RasterioError) as error:
-        beside.unlink(missing_ok=True)
         raise UserError(f"cannot write {target}: {error}") from None
     return target

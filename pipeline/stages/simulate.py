@@ -17,7 +17,7 @@ from shapely.geometry import box
 
 from pipeline.base.calendar import composite_dates
 from pipeline.base.errors import UserError
-from pipeline.base.files import partial_path
+from pipeline.base.files import sweep_partials
 from pipeline.base.fingerprint import content_digest, fingerprint
 from pipeline.base.progress import Reporter, Silent
 from pipeline.config.config import Config
@@ -185,7 +185,7 @@ def _prepare(outputs: tuple[Path, ...], scratch: Path, mark: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
     for path in outputs:
-        partial_path(path).unlink(missing_ok=True)
+        sweep_partials(path.parent, path.name)
         if path.exists() and _mark_of(path) != mark:
             path.unlink()
 

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.base.files import partial_path
+from pipeline.base.files import atomic_file
 from pipeline.grid.polygons import inside, project
 from pipeline.sources.simulated.geography import EUROPE, LON_LAT
 from pipeline.sources.simulated.landscape import parcels_at
@@ -84,26 +84,21 @@ def write_map(path: Path, geobox: GeoBox, arrays: Iterable[np.ndarray], tags: di
     """Write the strips, in order, as one GeoTIFF; a reader never meets half a file.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file.
         geobox: of the whole map.
         arrays: the strips' codes from north to south, taken one at a time.
         tags: texts of the file.
     """
-    partial = partial_path(path)
     rows, columns = geobox.shape
     layout = {
         "driver": "GTiff", "dtype": "int16", "count": 1, "height": rows, "width": columns, "nodata": NO_DATA,
         "crs": geobox.crs.to_wkt(), "transform": geobox.transform,
         "tiled": True, "blockxsize": STRIP_ROWS, "blockysize": STRIP_ROWS, "compress": "LZW", "sparse_ok": True,
     }  # fmt: skip
-    try:
-        with rasterio.open(partial, "w", **layout) as file:
-            file.update_tags(**tags)
-            file.set_band_description(1, "EUCROPMAP code (simulated)")
-            top = 0
-            for codes in arrays:
-                file.write(codes, 1, window=Window(0, top, columns, codes.shape[0]))
-                top += codes.shape[0]
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as beside, rasterio.open(beside, "w", **layout) as file:
+        file.update_tags(**tags)
+        file.set_band_description(1, "EUCROPMAP code (simulated)")
+        top = 0
+        for codes in arrays:
+            file.write(codes, 1, window=Window(0, top, columns, codes.shape[0]))
+            top += codes.shape[0]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Any, Final
 
 from pipeline.base import locks
 from pipeline.base.calendar import DAYS_OF_YEAR, AsOf, composite_dates
@@ -29,7 +29,7 @@ SILENCE: Final = 5  # files in a row for which the archive does not answer, afte
 _LISTED: Final = 10  # failures and missing granules that a message names
 
 Key = tuple[int, Tile]  # day of the year and tile
-Sleep = Callable[[float], object]
+Sleep = Callable[[float], Any]
 
 
 def download(
