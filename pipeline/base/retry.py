@@ -55,4 +55,3 @@ def patiently(action: Callable[[], Result], attempts: int, sleep: Callable[[floa
 def _pause_after(failed: RetryCallState) -> float:
     error = failed.outcome.exception() if failed.outcome is not None else None
     return pause_before(failed.attempt_number + 1, error.pause if isinstance(error, Transient) else 0.0)
-

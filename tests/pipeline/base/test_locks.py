@@ -152,6 +152,29 @@ def test_another_process_is_refused_until_it_has_ended(tmp_path, holder):
     taken(tmp_path / "year")()
 
 
+def test_a_refused_process_leaves_the_owners_text_and_the_next_owner_replaces_it(tmp_path, holder):
+    year = tmp_path / "year"
+    text = (year / locks.NAME).read_text()
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"process {holder.pid} on"):
+            taken(year)()
+    assert (year / locks.NAME).read_text() == text
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with locks.hold(year, "short"):
+        facts = json.loads((year / locks.NAME).read_text())
+    assert (facts["what"], facts["pid"]) == ("short", os.getpid())
+
+
+def test_folders_that_were_made_for_a_lock_go_with_it_where_they_are_empty(tmp_path):
+    with locks.hold(tmp_path / "out" / "year", "sitscube run"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with locks.hold(tmp_path / "out" / "year", "sitscube run"):
+        (tmp_path / "out" / "mine").write_text("")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
 def test_the_lock_goes_with_a_killed_process(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
