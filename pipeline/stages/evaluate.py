@@ -10,6 +10,7 @@ import zarr
 
 from model.filled_kmeans import FilledKMeans
 from pipeline.accuracy.design_based import CellArea
+from pipeline.accuracy.report import LegendClass
 from pipeline.accuracy.summary import ReportNames, summarise
 from pipeline.accuracy.table import to_csv
 from pipeline.accuracy.tally import Cells, CountShape, Tally
@@ -157,7 +158,7 @@ def accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _frame(config: Config, group: zarr.Group, legend: Sequence[dict[str, Any]], n_regions: int) -> CountShape:
+def _frame(config: Config, group: zarr.Group, legend: Sequence[LegendClass], n_regions: int) -> CountShape:
     sizes = config.evaluation
     return CountShape(
         n_labels=len(_label_names(group)),
@@ -174,7 +175,7 @@ def _label_names(group: zarr.Group) -> tuple[str, ...]:
     return tuple(layout.attributes(layout.array(group, LABEL))["flag_meanings"].split())
 
 
-def _legend(reference: Location) -> list[dict[str, Any]]:
+def _legend(reference: Location) -> list[LegendClass]:
     """The classes of a reduced reference: code, name, season (winter, summer or None) and crop, by ascending code."""
     found = layout.attributes(stores.open_to_read(reference)).get("classes")
     if not found:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.accuracy.stratified import Estimate
+from pipeline.accuracy.stratified import Estimate, EstimateJson
 from pipeline.accuracy.transitions import TransitionSample
 from pipeline.cube.label_names import SEASON_NAMES
 from pipeline.stages.change.map import Counts, Pair
@@ -68,7 +68,7 @@ def _estimate(pair: Pair, counts: Counts, sample: SampledCells, cell_area: float
     n = len(pair.names)
     areas = counts.cells.ravel() * cell_area
     found = TransitionSample(sample.counts, areas)
-    if not found.told.any():
+    if not found.estimated.any():
         return None
     seasons = pair.names == SEASON_NAMES
     right = _rows([share.as_json() for share in found.share_right(n)], n) if seasons else None
@@ -88,7 +88,7 @@ def _estimate(pair: Pair, counts: Counts, sample: SampledCells, cell_area: float
     }
 
 
-def _changed_right(counts: np.ndarray, areas: np.ndarray) -> dict[str, Any] | None:
+def _changed_right(counts: np.ndarray, areas: np.ndarray) -> EstimateJson | None:
     """Of the area that is mapped as changed, the share whose transition is that of the references."""
     strata = [k for k in (1, 2) if areas[k] > 0]
     n = counts.sum(axis=(1, 2))
