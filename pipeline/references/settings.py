@@ -15,7 +15,7 @@ class Reference(Section):
     )
     product: str = Field(AUTO, description=f"{', '.join(PRODUCTS)}, or auto: told by what path is")
     classes: AbsolutePath | None = Field(
-        None, description="CSV table of classes and their seasons; none: the product's of pipeline/data/references"
+        None, description="CSV table of classes and their seasons; none: the product's of pipeline/references/tables"
     )
     weak: bool = Field(False, description="whether crops count that are mostly, but not certainly, of one season")
     year: int | None = Field(None, description="that the map is of; none: must be that of the observations")

@@ -1,4 +1,4 @@
-"""What each stage took, `summary.json` beside the year's outputs: a resumed run still tells the whole story."""
+"""The file `summary.json` beside the year's outputs: time, memory and failures of every stage, over resumed runs."""
 
 import json
 import time
@@ -14,10 +14,10 @@ FILE: Final = "summary.json"
 
 
 def read_summary(folder: Location) -> dict[str, dict[str, Any]]:
-    """By stage, what `record_stage` noted; empty where nothing has been recorded."""
+    """Return the records of `record_stage` by stage; empty where nothing has been recorded."""
     try:
         summary: dict[str, dict[str, Any]] = json.loads((folder / FILE).read_text())
-    except (FileNotFoundError, ValueError):  # figures for information only: a damaged file is begun anew
+    except (FileNotFoundError, ValueError):  # for information only: a damaged file is written again
         return {}
     return summary
 
@@ -30,13 +30,13 @@ def record_stage(
     where: Capacity,
     failed: dict[str, str] | None = None,
 ) -> float:
-    """Note what a stage has just done, and return the seconds that it took.
+    """Record what a stage has just done, and return the seconds that it took.
 
     Args:
         folder: of the year.
         stage: its name.
         started: `time.perf_counter()` when it began.
-        tasks: what its tasks took; `seconds` there is their sum.
+        tasks: the sum of its tasks' accounts.
         where: the workers that did them.
         failed: shards that failed, with the reason.
     """
