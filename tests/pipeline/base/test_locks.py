@@ -34,7 +34,7 @@ def folder(request, tmp_path):
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds the folder on a disk."""
+    """Another process that has locked the folder on a disk."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDS, str(tmp_path / "year")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -56,7 +56,7 @@ def hurried(monkeypatch):
 
 
 def in_thread(function):
-    """What a function raises in a thread of its own, which holds nothing yet."""
+    """Return what a function raises in a thread of its own, which has no lock yet."""
     raised = []
 
     def call():
@@ -194,7 +194,7 @@ def url(tmp_path):
 
 
 def left_behind(url, **changed):
-    """A lease as a process leaves it that was killed."""
+    """Leave a lease like a killed process."""
     with locks.hold(url, "sitscube run"):
         facts = json.loads((url / locks.NAME).read_text())
     write_text(url / locks.NAME, json.dumps(facts | changed))
@@ -248,7 +248,7 @@ def test_a_run_whose_lease_was_taken_over_stops_and_leaves_it_to_the_other(url, 
 
 
 def test_a_run_that_slept_asks_before_it_goes_on(url, hurried, monkeypatch):
-    """Its thread has had no turn yet when it awakes."""
+    """Its thread has not run yet when the machine awakes."""
     monkeypatch.setattr(lease, "RENEWED_EVERY", 60.0)
     with locks.hold(url, "sitscube run"):
         time.sleep(0.4)

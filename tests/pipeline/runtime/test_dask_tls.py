@@ -1,4 +1,4 @@
-"""Dask with certificates: who has none, or one of another authority, is refused with a message that names the keys."""
+"""Dask with certificates: without one, or with another authority's, a client is refused; the message names the keys."""
 
 import time
 
@@ -18,7 +18,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def secured(files):
-    """An executor on a cluster of one worker, which asks for certificates."""
+    """An executor on a cluster of one worker that requires certificates."""
     with open_executor(Cluster(scheduler="local", workers=1, **files)) as (executor, _):
         yield executor
 

@@ -22,7 +22,7 @@ from tests.support.downloads import NAMES, config_for, failure, files_in
 
 
 class SlowArchive:
-    """One file comes at once; of the others, more and more, without end."""
+    """An archive that sends one file at once, and the others without end."""
 
     def __init__(self, contents: dict[str, bytes]) -> None:
         self.contents = contents
@@ -41,7 +41,7 @@ class SlowArchive:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Ctrl-C is heard also where the tests run in the background, whose processes are born deaf to it."""
+    """Make Ctrl-C work also where tests run in the background, whose processes ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -103,7 +103,7 @@ def test_what_killed_runs_left_is_swept_and_what_others_are_writing_is_not(tmp_p
 
 
 def test_the_folder_of_a_run_in_another_container_of_the_same_name_is_not_swept(tmp_path, monkeypatch):
-    """Its process number may be free here, or another process's."""
+    """Its process number may be unused here, or another process's."""
     here = owner.machine()
     assert socket.gethostname() in here
     theirs = []
@@ -120,7 +120,7 @@ def test_the_folder_of_a_run_in_another_container_of_the_same_name_is_not_swept(
 
 @pytest.mark.parametrize("age", [60, 2 * 86_400])
 def test_what_earlier_versions_left_is_swept_when_it_is_old(tmp_path, age):
-    """Their names have the host, which containers may share, and so do not say on which machine they were made."""
+    """Their names have the host, which containers may share, instead of the machine."""
     left = tmp_path / f".arriving-{socket.gethostname()}-{2**22 + 1}-aa"
     left.mkdir()
     os.utime(left, (time.time() - age,) * 2)
