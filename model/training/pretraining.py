@@ -18,7 +18,7 @@ from model.training.batches import Batches
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[Any], None]  # called with a dictionary: phase, step, total, losses
+Progress = Callable[[dict[str, Any]], None]
 
 MOMENTUM = 0.9
 MIN_STEPS = 10  # in an epoch: one step each, as of a set no larger than a batch, leaves the autoencoder untrained
