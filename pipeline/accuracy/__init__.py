@@ -1,1 +1,1 @@
-"""Accuracy of a map against a reference: counts, estimates from a probability sample, and their tables."""
+"""Accuracy of a map: arrays of labels and of a reference in, counts and estimates out; no files."""

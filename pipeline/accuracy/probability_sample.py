@@ -9,7 +9,7 @@ _BITS = 32  # of a row or column
 
 
 def keys(seed: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Pseudo-random numbers (n,) uint64 of cells; no two cells of a grid have the same.
+    """Return pseudo-random numbers (n,) uint64 of cells; no two cells of a grid have the same.
 
     Args:
         seed: of the sample.
@@ -21,7 +21,7 @@ def keys(seed: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _mixed(value: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele et al. 2014), which permutes the numbers of 64 bits."""
+    """Permute the numbers of 64 bits by the finaliser of SplitMix64 (Steele et al. 2014)."""
     value = value + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -31,12 +31,12 @@ def _mixed(value: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The cells with the smallest keys of every group: simple random samples that add up over parts of a country."""
+    """Samples of groups of cells: those with the smallest keys, so that samples of parts of a country can be added."""
 
     size: int  # most cells of a group
     group: np.ndarray  # (n,) int64, ascending
     key: np.ndarray  # (n,) uint64, ascending in every group
-    value: np.ndarray  # (n,) uint8, what is asked of each cell
+    value: np.ndarray  # (n,) uint8, the value of each cell
 
     @classmethod
     def of(cls, group: np.ndarray, key: np.ndarray, value: np.ndarray, size: int) -> "Drawn":
@@ -44,7 +44,7 @@ class Drawn:
 
         Args:
             group: (n,) number of each cell's group; cells of negative ones belong to none.
-            key: (n,) as of `keys`.
+            key: (n,), see `keys`.
             value: (n,) from 0 to 255.
             size: most cells of a group.
         """
@@ -60,7 +60,7 @@ class Drawn:
 
     @classmethod
     def empty(cls, size: int) -> "Drawn":
-        """No cells."""
+        """Return a sample without cells."""
         return cls(size, np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint8))
 
     def __add__(self, other: "Drawn") -> "Drawn":
@@ -72,13 +72,13 @@ class Drawn:
         )
 
     def values(self, group: int, n: int) -> np.ndarray:
-        """What the first `n` drawn cells of a group hold (n,), fewer where it has fewer."""
+        """Return the values of the first `n` drawn cells of a group, fewer where it has fewer."""
         start, stop = np.searchsorted(self.group, (group, group + 1))
         return self.value[start:stop][:n]
 
 
 def allocate(available: Sequence[int], total: int) -> list[int]:
-    """Share a sample among strata: equally, and what small strata cannot take goes to the others.
+    """Allocate a sample to strata: equally, and what small strata cannot take goes to the others.
 
     Args:
         available: cells of every stratum.

@@ -7,16 +7,25 @@ sampled, standard errors are larger than they need be.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 
 Z95: Final = 1.96  # half-width of a 95 % confidence interval in standard errors, rounded as the paper has it
 
 
+class EstimateJson(TypedDict):
+    """An estimated number with its 95 % confidence interval; None is what the sample does not say."""
+
+    value: float | None
+    standard_error: float | None
+    low: float | None
+    high: float | None
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """An estimated number; None is what the sample does not tell."""
+    """An estimated number; None is what the sample does not say."""
 
     value: float | None
     standard_error: float | None
@@ -24,18 +33,18 @@ class Estimate:
 
     @property
     def half_width(self) -> float | None:
-        """Of the 95 % confidence interval: value ± half_width."""
+        """Half the width of the 95 % confidence interval: value ± half_width."""
         return None if self.standard_error is None else Z95 * self.standard_error
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % confidence interval, cut to what is possible."""
+        """Ends of the 95 % confidence interval, cut to what is possible."""
         if self.value is None or self.half_width is None:
             return None
         return max(0.0, self.value - self.half_width), min(self.most, self.value + self.half_width)
 
-    def as_json(self) -> dict[str, float | None]:
-        """Value, standard error, and both ends of the interval."""
+    def as_json(self) -> EstimateJson:
+        """Return value, standard error, and both ends of the interval."""
         low, high = self.interval or (None, None)
         return {"value": self.value, "standard_error": self.standard_error, "low": low, "high": high}
 
@@ -67,12 +76,12 @@ class StratifiedSample:
             raise ValueError("counts and areas cannot be negative")
 
     def proportions(self) -> np.ndarray | None:
-        """Estimated share of the area in every cell of the error matrix, eq. 4: (K, C); None as of `area`."""
+        """Estimate the share of the area in every cell of the error matrix, eq. 4: (K, C); None as in `area`."""
         shares = self._shares()
         return None if shares is None else self._weights()[:, None] * shares
 
     def area(self) -> list[Estimate]:
-        """Area of every class of the reference, eq. 8 to 11, in the unit of the areas.
+        """Estimate the area of every class of the reference, eq. 8 to 11, in the unit of the areas.
 
         Without a sample in a stratum of some area nothing is known, and with a single one no standard error.
         """
@@ -86,7 +95,7 @@ class StratifiedSample:
         ]
 
     def users_accuracy(self) -> list[Estimate]:
-        """Of every stratum, the share that is of its class, eq. 2 and 6; None of a class that there is not."""
+        """Estimate the share of every stratum that is of its class, eq. 2 and 6; None where no class has its number."""
         found = []
         for k, row in enumerate(self.counts):
             n = int(row.sum())
@@ -99,7 +108,7 @@ class StratifiedSample:
         return found
 
     def producers_accuracy(self) -> list[Estimate]:
-        """Of every class, the share of its area in its stratum, eq. 3 and 7; None of a class without a stratum."""
+        """Estimate the share of every class's area in its stratum, eq. 3 and 7; None of a class without a stratum."""
         shares = self._shares()
         if shares is None:
             return [Estimate(None, None, 1.0) for _ in range(self.counts.shape[1])]
@@ -113,14 +122,14 @@ class StratifiedSample:
         return found
 
     def overall_accuracy(self) -> Estimate:
-        """Share of the area whose class is that of its stratum, eq. 1 and 5."""
+        """Estimate the share of the area whose class is that of its stratum, eq. 1 and 5."""
         shares = self._shares()
         if shares is None or self.areas.sum() == 0:
             return Estimate(None, None, 1.0)
         return self._ratio(self._right(shares), np.ones(len(shares)))
 
     def accuracy_among(self, classes: Sequence[int]) -> Estimate:
-        """Share of the area of some classes that is in the right stratum: a ratio, as Stehman (2014) estimates it.
+        """Estimate the share of some classes' area that is in the right stratum: a ratio (Stehman 2014).
 
         Args:
             classes: numbers of the classes, all of which have a stratum.
@@ -132,7 +141,7 @@ class StratifiedSample:
         return self._ratio(right, shares[:, list(classes)].sum(axis=1))
 
     def _shares(self) -> np.ndarray | None:
-        """n_ij / n_i. of every stratum, 0 in those without area; None where one with area has no sample."""
+        """Return n_ij / n_i. of every stratum, 0 in those without area; None where one with area has no sample."""
         n = self.counts.sum(axis=1)
         if ((n == 0) & (self.areas > 0)).any():
             return None
@@ -140,7 +149,7 @@ class StratifiedSample:
         return shares
 
     def _weights(self) -> np.ndarray:
-        """Share of every stratum in the mapped area, W_i."""
+        """Return the share of every stratum in the mapped area, W_i."""
         total = self.areas.sum()
         weights: np.ndarray = self.areas / total if total else np.zeros_like(self.areas, dtype=float)
         return weights
@@ -149,7 +158,7 @@ class StratifiedSample:
         return np.array([row[k] if k < len(row) else 0.0 for k, row in enumerate(shares)])
 
     def _error(self, variances: np.ndarray) -> float | None:
-        """Standard error of an area, from the variance of a cell in every stratum; None of strata of one sample."""
+        """Return the standard error of an area, from the variance of a cell in every stratum; None of one sample."""
         present = self.areas > 0
         n = self.counts.sum(axis=1)[present]
         if (n < 2).any():
@@ -157,19 +166,19 @@ class StratifiedSample:
         return float(np.sqrt((self.areas[present] ** 2 * variances[present] / (n - 1)).sum()))
 
     def _ratio(self, part: np.ndarray, whole: np.ndarray) -> Estimate:
-        """The ratio of two areas and its standard error, the first within the second, by shares (K,) of the strata."""
+        """Estimate the ratio of two areas, the first within the second, from their shares (K,) of the strata."""
         area = float(self.areas @ whole)
         if area == 0:
             return Estimate(None, None, 1.0)
         ratio = float(self.areas @ part) / area
         # of y - R x, where y is 1 only where x is: products of both are y
         variances = _variance(part) + ratio**2 * _variance(whole) - 2 * ratio * (part - part * whole)
-        error = self._error(np.maximum(variances, 0))  # rounding may leave less than nothing
+        error = self._error(np.maximum(variances, 0))  # rounding may make them negative
         return Estimate(ratio, None if error is None else error / area, 1.0)
 
 
 def sample_size(weights: np.ndarray, users_accuracy: np.ndarray, standard_error: float) -> int:
-    """Sampled cells that give overall accuracy a standard error, eq. 13, for a large area.
+    """Return the number of sampled cells with which overall accuracy has a standard error, eq. 13, in a large area.
 
     Args:
         weights: (K,) share of every stratum in the area.
@@ -181,6 +190,6 @@ def sample_size(weights: np.ndarray, users_accuracy: np.ndarray, standard_error:
 
 
 def _variance(share: np.ndarray) -> np.ndarray:
-    """Of a cell that is 1 with this probability, else 0."""
+    """Return the variance of a cell that is 1 with this probability, else 0."""
     variance: np.ndarray = share * (1 - share)
     return variance

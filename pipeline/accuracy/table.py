@@ -1,22 +1,22 @@
-"""The accuracy report's figures as a table of single numbers: table, row, column, value."""
+"""The accuracy report as a table of single numbers: table, row, column, value."""
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 _BY_LABEL: Final = (
     "confusion", "users_accuracy", "mapped_cells", "mapped_km2", "sampled", "nonresponse", "cells_by_label",
 )  # fmt: skip
 _BIN: Final = ("from", "to")
-_OWN_NAMES: Final = (("code", "name"), ("name",), ("class",), _BIN)  # by which rows call themselves
+_OWN_NAMES: Final = (("code", "name"), ("name",), ("class",), _BIN)  # keys of a row with its own name
 
 
-def to_csv(figures: dict[str, Any]) -> str:
-    """Every number of the figures in a line of its own; one that is not known leaves its value empty.
+def to_csv(figures: Mapping[str, Any]) -> str:
+    """Return every number of the report in a line of its own; an unknown one has an empty value.
 
-    The three columns before it are its place in the JSON file, the table with slashes between its parts; what is a
-    list there is named by label, class of the reference, crop, region or bin.
+    The three columns before it are its place in the JSON file, the table with slashes between its parts. Entries of a
+    list are named by label, class of the reference, crop, region or bin.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -27,8 +27,10 @@ def to_csv(figures: dict[str, Any]) -> str:
     return stream.getvalue()
 
 
-def _numbers(value: Any, place: tuple[str, ...], figures: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every number or None, with the names on the way to it."""
+def _numbers(
+    value: object, place: tuple[str, ...], figures: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, ...], float | None]]:
+    """Yield every number or None, with the names on the way to it."""
     if isinstance(value, dict):
         for key in sorted(value):
             yield from _numbers(value[key], (*place, key), figures)
@@ -39,8 +41,8 @@ def _numbers(value: Any, place: tuple[str, ...], figures: dict[str, Any]) -> Ite
         yield place, value
 
 
-def _names(entries: list[Any], key: str, figures: dict[str, Any]) -> list[str]:
-    """What the entries of the list under a key are called."""
+def _names(entries: list[Any], key: str, figures: Mapping[str, Any]) -> list[str]:
+    """Return the names of the entries of the list under a key."""
     if not entries or isinstance(entries[0], str):
         return [str(entry) for entry in entries]
     if isinstance(entries[0], dict):

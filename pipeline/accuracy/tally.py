@@ -1,4 +1,4 @@
-"""What is counted when a map is held against a reference: numbers that add up over shards."""
+"""Counts of the comparison of a map with a reference, which add up over shards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from pipeline.cube.layout import MISSING
 
 CLASSES: Final = (*SEASON_NAMES, "other or either season")  # of the reference, for every cell that it knows
 OTHER: Final = len(SEASON_NAMES)
-UNKNOWN: Final = len(CLASSES)  # no reference there
+UNKNOWN: Final = len(CLASSES)  # there is no reference
 _N: Final = len(CLASSES) + 1
 _PERCENT: Final = 101
 
 
 @dataclass(frozen=True)
 class CountShape:
-    """What the cells of all shards are counted by."""
+    """The sizes of all counts, and of the samples."""
 
     n_labels: int
     codes: tuple[int, ...]  # of the reference's legend, ascending
@@ -46,12 +46,12 @@ class Cells:
 
     @property
     def compared(self) -> np.ndarray:
-        """Those whose reference has a certain season."""
+        """Whether the reference has a certain season (n,)."""
         return self.season != MISSING
 
     @property
     def reference(self) -> np.ndarray:
-        """Number of each cell's class among `CLASSES`, `UNKNOWN` where there is no reference."""
+        """Number of each cell's class in `CLASSES`, `UNKNOWN` where there is no reference (n,)."""
         certain = np.where(self.compared, self.season, OTHER)
         return np.where(self.share == MISSING, UNKNOWN, certain)
 
@@ -70,36 +70,36 @@ class Tally:
     regions: Drawn  # those of the regions, in groups by region and label
 
     @classmethod
-    def empty(cls, frame: CountShape) -> "Tally":
-        """No cells."""
+    def empty(cls, shape: CountShape) -> "Tally":
+        """Return counts of no cells."""
         none = np.zeros(0, np.int64)
-        return cls.of(Cells(none, none, none, none, none, none, none, none), none, frame)
+        return cls.of(Cells(none, none, none, none, none, none, none, none), none, shape)
 
     @classmethod
-    def of(cls, cells: Cells, kmeans: np.ndarray, frame: CountShape) -> "Tally":
+    def of(cls, cells: Cells, kmeans: np.ndarray, shape: CountShape) -> "Tally":
         """Count cells.
 
         Args:
             cells: that are mapped.
             kmeans: (m,) labels by k-means of the compared ones, in their order.
-            frame: what they are counted by.
+            shape: sizes of the counts.
         """
-        k, used, reference = frame.n_labels, cells.compared, cells.reference
+        k, used, reference = shape.n_labels, cells.compared, cells.reference
         label, season = cells.label[used].astype(np.int64), cells.season[used]
         known = reference != UNKNOWN
-        order = np.searchsorted(frame.codes, cells.code[known])
-        key = keys(frame.seed, cells.row, cells.column)
+        order = np.searchsorted(shape.codes, cells.code[known])
+        key = keys(shape.seed, cells.row, cells.column)
         region = cells.region.astype(np.int64)
         group = np.where(region < 0, -1, region * k + cells.label)
         return cls(
             Confusion.of(label, season, k, OTHER),
             Confusion.of(kmeans, season, k, OTHER),
-            Confusion.of(cells.label[known], order, k, len(frame.codes)),
+            Confusion.of(cells.label[known], order, k, len(shape.codes)),
             _count((cells.share[used], label, season), (_PERCENT, k, OTHER)),
-            _count((cells.n_observed[used], label, season), (frame.n_dates + 1, k, OTHER)),
-            _count((region % (frame.n_regions + 1), cells.label, reference), (frame.n_regions + 1, k, _N)),
-            Drawn.of(cells.label.astype(np.int64), key, reference, frame.sample_size),
-            Drawn.of(group, key, reference, frame.region_sample_size),
+            _count((cells.n_observed[used], label, season), (shape.n_dates + 1, k, OTHER)),
+            _count((region % (shape.n_regions + 1), cells.label, reference), (shape.n_regions + 1, k, _N)),
+            Drawn.of(cells.label.astype(np.int64), key, reference, shape.sample_size),
+            Drawn.of(group, key, reference, shape.region_sample_size),
         )
 
     def __add__(self, other: "Tally") -> "Tally":
@@ -116,6 +116,6 @@ class Tally:
 
 
 def _count(numbers: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """How often each combination of whole numbers occurs, an array of this shape."""
+    """Count how often each combination of whole numbers occurs, in an array of this shape."""
     flat = np.ravel_multi_index(tuple(number.astype(np.int64) for number in numbers), shape)
     return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape)

@@ -1,25 +1,24 @@
 """Areas of true transitions between seasons, estimated from a sample of the mapped ones; plain counts.
 
-Both years' errors are in the estimate as they are, related or not: every sampled cell is looked up in the reference
-maps of both years. It is not put together from the accuracies of the single years, which would need the assumption
-that a cell that is wrong in one year is right or wrong in the other by chance alone.
+Every sampled cell is looked up in the reference maps of both years, so that the estimate contains the errors of both,
+related or not. An estimate from the accuracies of the single years would need the assumption that errors of one year
+are independent of those of the other.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from pipeline.accuracy.stratified import Z95, Estimate, StratifiedSample
+from pipeline.accuracy.stratified import Z95, Estimate, EstimateJson, StratifiedSample
 
 
 @dataclass(frozen=True)
 class TransitionSample:
     """Sampled cells, and the areas of the mapped transitions that they were drawn from.
 
-    A transition with fewer than two sampled cells tells nothing: it is left out, and so is its area.
+    A transition with fewer than two sampled cells has no variance: it is left out, and so is its area.
 
     Args:
         counts: (K K, C, C) by mapped transition, and by class of the earlier and of the later year's reference.
@@ -35,32 +34,32 @@ class TransitionSample:
         return int(self.counts.shape[1])
 
     @cached_property
-    def told(self) -> np.ndarray:
+    def estimated(self) -> np.ndarray:
         """Whether each mapped transition is part of the estimates (K K,)."""
-        told: np.ndarray = self.counts.sum(axis=(1, 2)) >= 2
-        return told
+        estimated: np.ndarray = self.counts.sum(axis=(1, 2)) >= 2
+        return estimated
 
     @property
     def left_out(self) -> float:
         """Area of the transitions that are not."""
-        return float(self.areas[~self.told].sum())
+        return float(self.areas[~self.estimated].sum())
 
     @cached_property
     def _sample(self) -> StratifiedSample:
-        return StratifiedSample(self.counts[self.told].reshape(-1, self.n_classes**2), self.areas[self.told])
+        return StratifiedSample(self.counts[self.estimated].reshape(-1, self.n_classes**2), self.areas[self.estimated])
 
     def transitions(self) -> list[list[Estimate]]:
-        """Area of every true transition, from class k to class l, [k][l]: Olofsson et al. (2014), eq. 8 to 11."""
+        """Estimate the area of every true transition from class k to l, [k][l]: Olofsson et al. (2014), eq. 8 to 11."""
         found, n = self._sample.area(), self.n_classes
         return [found[k * n : (k + 1) * n] for k in range(n)]
 
     def net(self) -> list["Difference"]:
-        """Area of every class in the later year less that in the earlier one."""
+        """Estimate the area of every class in the later year minus that in the earlier one."""
         weights = np.eye(self.n_classes)
         return [self._total(weights[k][None, :] - weights[k][:, None]) for k in range(self.n_classes)]
 
     def share_right(self, n_labels: int) -> list[Estimate]:
-        """Of every mapped transition (K K), the share that is the same in the reference (user's accuracy, eq. 2 and 6).
+        """Estimate user's accuracy of every mapped transition (K K): the share that the reference has too, eq. 2 and 6.
 
         Label k must stand for class k.
         """
@@ -73,14 +72,14 @@ class TransitionSample:
         return found
 
     def changed(self, classes: Sequence[int]) -> Estimate:
-        """Area that went from one of some classes to another of them."""
+        """Estimate the area that changed from one of some classes to another of them."""
         weights = np.zeros((self.n_classes, self.n_classes))
         weights[np.ix_(classes, classes)] = 1 - np.eye(len(classes))
         total = self._total(weights)
         return Estimate(total.value, total.standard_error, float(self._sample.areas.sum()))
 
     def _total(self, weights: np.ndarray) -> "Difference":
-        """The total of a number that every cell has by its true transition (C, C), and its standard error.
+        """Estimate the total of a number that every cell has by its true transition (C, C).
 
         Eq. 9 and 10, for a number instead of a share: the variance in a stratum is that of the number.
         """
@@ -99,8 +98,8 @@ class Difference:
     value: float
     standard_error: float
 
-    def as_json(self) -> dict[str, Any]:
-        """Value, standard error, and both ends of the 95 % confidence interval."""
+    def as_json(self) -> EstimateJson:
+        """Return value, standard error, and both ends of the 95 % confidence interval."""
         half = Z95 * self.standard_error
         return {
             "value": self.value,

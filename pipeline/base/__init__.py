@@ -1,0 +1,1 @@
+"""What every room uses: errors, dates, places, small files, locks, fingerprints, progress, names of outputs."""

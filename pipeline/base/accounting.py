@@ -1,4 +1,4 @@
-"""What a task took: seconds, memory, bytes and pixels, kept where it runs and added up by its stage."""
+"""Accounts of tasks: seconds, memory, bytes and pixels, counted where they run and added up by their stage."""
 
 import resource
 import sys
@@ -14,17 +14,17 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in which ru_maxrss 
 
 @dataclass
 class Account:
-    """One task's figures, or the sum of many."""
+    """The account of a task, or the sum of many."""
 
     seconds: float = 0.0
     shards: int = 0  # tasks: shards, or strips of them
     bytes_read: int = 0  # of store objects, as they are stored
     bytes_written: int = 0
-    pixels: int = 0  # cells worked on: all of a shard where it is ingested or prepared, the mapped ones where labelled
-    peak_memory: int = 0  # bytes resident, the most that any process of the tasks ever held
+    pixels: int = 0  # cells: all of a shard where it is ingested or prepared, the mapped ones where it is labelled
+    peak_memory: int = 0  # bytes resident, the most of any process of the tasks
 
     def add(self, other: "Account") -> None:
-        """Take in another task's figures; the peak is the larger one."""
+        """Add another account; the peak is the larger one."""
         self.seconds += other.seconds
         self.shards += other.shards
         self.bytes_read += other.bytes_read
@@ -38,7 +38,7 @@ _collected: ContextVar[Account | None] = ContextVar("collected", default=None)
 
 
 def current() -> Account | None:
-    """The account of the task that runs in this thread, or None outside of any."""
+    """Return the account of the task that runs in this thread, or None outside of any."""
     return _current.get()
 
 
@@ -51,7 +51,7 @@ def count_pixels(n: int) -> None:
 
 @contextmanager
 def accounted() -> Iterator[Account]:
-    """Keep the figures of what runs inside the block."""
+    """Yield the account of the block; seconds and memory are known at its end."""
     account = Account()
     token = _current.set(account)
     started = time.perf_counter()
@@ -65,7 +65,7 @@ def accounted() -> Iterator[Account]:
 
 @contextmanager
 def collecting() -> Iterator[Account]:
-    """Add up what the tasks took that are handed to `collect` inside the block."""
+    """Yield the sum of the accounts that are passed to `collect` inside the block."""
     account = Account()
     token = _collected.set(account)
     try:
@@ -75,14 +75,14 @@ def collecting() -> Iterator[Account]:
 
 
 def collect(task: Account) -> None:
-    """Hand in what a task took."""
+    """Add the account of a task to the sum of its stage."""
     account = _collected.get()
     if account is not None:
         account.add(task)
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has ever held resident."""
+    """Return the largest number of bytes that this process has had resident."""
     try:
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024  # ru_maxrss may be that of the process before exec

@@ -1,19 +1,19 @@
-"""Memory that is freed and soon needed again: kept by the process instead of returned to the system each time."""
+"""The allocator of memory: freed memory stays with the process, instead of going back to the system each time."""
 
 import ctypes
 import ctypes.util
 from typing import Final
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_REUSED: Final = 1 << 25  # bytes of a buffer; the most that glibc takes, and above any of a batch
+_REUSED: Final = 1 << 25  # bytes of a buffer; the most that glibc accepts, more than any of a batch
 _KEPT: Final = 1 << 28  # bytes of free memory at the end of the heap
 
 
 def keep_freed_memory() -> None:
-    """Have this process reuse buffers of up to 32 MiB; without glibc nothing changes.
+    """Let this process reuse buffers of up to 32 MiB; without glibc nothing changes.
 
-    Dask starts workers so that they return what they free at once (MALLOC_TRIM_THRESHOLD_). A network then faults in
-    anew, batch by batch, every page that it had just freed, which takes a quarter of its time.
+    Dask starts workers so that they return freed memory at once (MALLOC_TRIM_THRESHOLD_). A network then has page
+    faults, batch by batch, on all that it had just freed, which takes a quarter of its time.
     """
     name = ctypes.util.find_library("c")
     mallopt = getattr(ctypes.CDLL(name), "mallopt", None) if name else None

@@ -1,4 +1,4 @@
-"""Calendars of composites: eight-day (MODIS and VIIRS), ten-day (Copernicus), monthly; one is a cube's time axis."""
+"""Calendars of composites, a cube's time axis: eight-day (MODIS and VIIRS), ten-day (Copernicus), monthly."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ import numpy as np
 CalendarName = Literal["eight-day", "ten-day", "monthly"]
 COMPOSITE_DAYS: Final = 8
 DAYS_OF_YEAR: Final = tuple(range(1, 362, COMPOSITE_DAYS))  # first days; the last composite runs into the next year
-COMMON_YEAR: Final = 2018  # its days stand for those of leap years, too: what is said of a period holds in every year
+COMMON_YEAR: Final = 2018  # its days stand for those of leap years, too
 _DEKADS_OF_MONTH: Final = 3
 _MONTHS: Final = 12
 
 
 def composite_dates(year: int, calendar: CalendarName = "eight-day") -> np.ndarray:
-    """First days of the year's 46 eight-day, 36 ten-day or 12 monthly periods, as datetime64[D].
+    """Return the first days of the year's 46 eight-day, 36 ten-day or 12 monthly periods, as datetime64[D].
 
     Ten-day periods begin on days 1, 11 and 21 of a month; the third lasts to its end.
     """
@@ -30,7 +30,7 @@ def composite_dates(year: int, calendar: CalendarName = "eight-day") -> np.ndarr
 
 
 def period_end(day: date, calendar: CalendarName) -> date:
-    """Last day of the period that a day lies in; the year's last eight-day period runs into the next year."""
+    """Return the last day of the period of a day; the year's last eight-day period runs into the next year."""
     number, dates = period_of(day, calendar), composite_dates(day.year, calendar)
     if calendar == "eight-day":
         last = dates[number] + np.timedelta64(COMPOSITE_DAYS - 1)
@@ -41,7 +41,7 @@ def period_end(day: date, calendar: CalendarName) -> date:
 
 
 def period_of(day: date, calendar: CalendarName) -> int:
-    """Number, from 0, of the period of its year that a day lies in."""
+    """Return the number, from 0, of the period of a day in its year."""
     if calendar == "eight-day":
         return (day.timetuple().tm_yday - 1) // COMPOSITE_DAYS
     if calendar == "ten-day":
@@ -54,21 +54,21 @@ LATENCY: Final = timedelta(days=30)  # a composite that has ended less long ago 
 
 @dataclass(frozen=True)
 class AsOf:
-    """What may be asked of a year as of a day; without a day the year is over, and all of it is expected."""
+    """What can be expected of a year on a day; without a day the year is over, and all of it is expected."""
 
     day: date | None
     calendar: CalendarName
 
     def exists(self, composite: date) -> bool:
-        """Whether the period of a composite is over."""
+        """Return whether the period of a composite is over."""
         return self.day is None or period_end(composite, self.calendar) <= self.day
 
     def awaited(self, composites: Iterable[date], newest: date | None) -> tuple[date, ...]:
-        """Those that are not there yet: after the newest there is, and not over, or over for less than `LATENCY`.
+        """Return those still to come: after the newest, and not over, or over for less than `LATENCY`.
 
         Args:
             composites: first days of a year's composites.
-            newest: first day of the newest one that is there.
+            newest: first day of the newest one that exists.
         """
         day = self.day
         if day is None:
@@ -78,5 +78,5 @@ class AsOf:
 
 
 def running_year(day: date) -> int:
-    """The year of the newest composites as of a day: in January, whose own are still to come, the year before."""
+    """Return the year of the newest composites on a day: in January, whose own are still to come, the year before."""
     return (day - LATENCY).year

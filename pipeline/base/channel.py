@@ -1,11 +1,11 @@
-"""A channel: what a sensor measures, and how its values are coded as numbers."""
+"""A channel: a quantity that a sensor measures, and the numbers that code it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One measured quantity, and how the cube stores it: physical = stored * scale + offset."""
+    """A measured quantity and its storage in the cube: physical = stored * scale + offset."""
 
     name: str  # of the cube's array
     long_name: str
@@ -13,5 +13,5 @@ class Channel:
     scale: float
     offset: float
     dtype: str  # of the stored numbers
-    missing: int  # the stored number that says that there is no observation
+    missing: int  # the stored number where there is no observation
     valid_range: tuple[int, int]  # of the stored numbers

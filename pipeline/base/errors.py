@@ -1,16 +1,16 @@
-"""Errors that a user can mend: shown as one message, without a traceback."""
+"""Errors that a user can correct: shown as one message, without a traceback."""
 
 
 class UserError(Exception):
-    """What was asked cannot be done; the message names the file or value and the way out."""
+    """The request cannot be carried out; the message names the file or value and what to do."""
 
 
 class GranuleError(UserError):
-    """One granule cannot be used; it is set aside and its date left as a gap in that tile."""
+    """A granule cannot be used; it is left out, and its date is a gap in that tile."""
 
 
 class InUse(UserError):
-    """Another run holds a folder."""
+    """Another run has locked a folder."""
 
     def __init__(self, folder: str, holder: str) -> None:
         self.folder, self.holder = folder, holder
@@ -25,15 +25,15 @@ class OutOfReach(UserError):
 
 
 class Superseded(UserError):
-    """Another run has made the output anew meanwhile: what was computed for the old one is not written."""
+    """Another run has begun the output again in the meantime: what was computed for the old one is not written."""
 
 
 class Cancelled(UserError):
-    """The work was given up by the run that had asked for it."""
+    """The run that had asked for the work has ended."""
 
 
 class ShardsFailed(UserError):
-    """Some shards kept failing; the others are done, and running again does only what is missing."""
+    """Some shards failed every time; the others are done, and running again does only what is missing."""
 
     def __init__(self, stage: str, failures: dict[str, str], not_tried: int = 0) -> None:
         self.stage = stage

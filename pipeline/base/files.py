@@ -1,4 +1,4 @@
-"""Small files, written whole or not at all, on a disk or at a URL."""
+"""Files that are written whole or not at all, on a disk or at a URL."""
 
 import shutil
 import tempfile
@@ -12,22 +12,27 @@ from pipeline.base.locations import Location
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file or folder is written before it takes its place; what a killed run leaves there is swept."""
+    """Return where a folder is written before it takes its place, so that one left by a killed run is found."""
     return path.with_name(f".{path.name}.partial")
 
 
+def _own_partial_path(path: Path) -> Path:
+    """Return such a path that no other writer uses: two may write the same file at the same time."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+
+
 def write_text(path: Location, text: str) -> None:
-    """Write a text file so that it is never met half-written."""
+    """Write a text file so that no reader finds half of it."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Location, content: bytes) -> None:
-    """Write a file so that it is never met half-written: by way of another name, or as one object at a URL."""
+    """Write a file so that no reader finds half of it: under another name first, or as one object at a URL."""
     if not isinstance(path, Path):
         path.fs.pipe_file(path.path, content)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")  # two may write the same at the same time
+    beside = _own_partial_path(path)
     try:
         beside.write_bytes(content)
         beside.replace(path)
@@ -37,10 +42,10 @@ def write_bytes(path: Location, content: bytes) -> None:
 
 
 def read_bytes(path: Location) -> bytes:
-    """The content of a file.
+    """Return the content of a file.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
     """
     if isinstance(path, Path):
         return path.read_bytes()
@@ -49,17 +54,17 @@ def read_bytes(path: Location) -> bytes:
 
 
 def read_text(path: Location) -> str:
-    """The content of a text file.
+    """Return the content of a text file.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         UnicodeDecodeError: it is no text (a ValueError).
     """
     return read_bytes(path).decode()
 
 
 def remove_file(path: Location) -> None:
-    """Remove a file; where there is none, nothing happens."""
+    """Remove a file if it exists."""
     if isinstance(path, Path):
         path.unlink(missing_ok=True)
         return
@@ -71,9 +76,9 @@ def remove_file(path: Location) -> None:
 
 @contextmanager
 def atomic_file(target: Location) -> Iterator[Path]:
-    """Give a path to write to; when the block ends without an error, what it holds is put at `target`.
+    """Yield a path to write to; the file there takes its place at `target` when the block ends without an error.
 
-    On a disk it is renamed there, at a URL copied as one object.
+    It is renamed on a disk, and copied as one object to a URL.
     """
     if not isinstance(target, Path):
         with tempfile.TemporaryDirectory(prefix="sitscube-") as folder:
@@ -82,7 +87,7 @@ def atomic_file(target: Location) -> Iterator[Path]:
             target.fs.put_file(str(path), target.path)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")  # what libraries put beside it goes, too
+    beside = _own_partial_path(target)  # a folder: what libraries write beside their file is removed with it
     beside.mkdir()
     try:
         yield beside / target.name
@@ -92,14 +97,14 @@ def atomic_file(target: Location) -> Iterator[Path]:
 
 
 def sweep_partials(folder: Location, prefix: str = "") -> None:
-    """Remove what killed runs have left of files whose names begin so; at a URL they leave nothing."""
+    """Remove what killed runs left of files whose names begin with `prefix`; at a URL they leave nothing."""
     if isinstance(folder, Path) and folder.is_dir():
         for stray in folder.glob(f".{prefix}*.partial"):
             shutil.rmtree(stray) if stray.is_dir() else stray.unlink(missing_ok=True)
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file, whole or not at all.
+    """Write a text file that a user has named, whole or not at all.
 
     Raises:
         UserError: it cannot be written.
@@ -111,7 +116,11 @@ def write_file(path: Path, text: str) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise UserError where a file could not be written: to know it before hours of training, not after them."""
+    """Check that a file can be written: to know it before hours of training, not after them.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     beside = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

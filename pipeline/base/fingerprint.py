@@ -1,4 +1,4 @@
-"""Fingerprints: what a result was made from, so that done means done with these very inputs."""
+"""Fingerprints of the inputs of a result, so that it counts as done only with these inputs."""
 
 import hashlib
 import json
@@ -10,20 +10,20 @@ Fingerprint = NewType("Fingerprint", str)
 _BLOCK = 1 << 20
 
 
-def fingerprint_of(*parts: Any) -> Fingerprint:
-    """Return a short digest of JSON-able values; equal values give equal digests on every machine."""
+def fingerprint_of(*parts: object) -> Fingerprint:
+    """Return a short digest of JSON-able values; equal values have equal digests on every machine."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
     return Fingerprint(hashlib.sha256(canonical.encode()).hexdigest()[:16])
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} has no fingerprint")
 
 
 def content_digest(path: Location) -> str:
-    """SHA-256 of a file's bytes: content decides, not its name or date."""
+    """Return the SHA-256 of a file's bytes: its name and date do not count."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):

@@ -1,4 +1,4 @@
-"""Where outputs lie: a folder on a disk, or any URL that fsspec knows, such as s3://bucket/prefix.
+"""Locations of outputs: a folder on a disk, or any URL that fsspec knows, such as s3://bucket/prefix.
 
 Credentials and endpoints come from the environment and from fsspec's own configuration files, never from ours.
 """
@@ -7,7 +7,7 @@ import re
 import shutil
 import uuid
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import fsspec
@@ -17,17 +17,16 @@ from upath import UPath
 
 from pipeline.base.errors import UserError
 
-Location: TypeAlias = Path | UPath  # a disk's are plain absolute paths
+Location: TypeAlias = Path | UPath  # on a disk a plain absolute path
 _PASSWORD: Final = re.compile(r"://[^@]*:[^@]*@")
 _ON_DISK: Final = ("file", "local")
-_OPTIONS: Final[dict[str, dict[str, Any]]] = {
-    "s3": {"max_concurrency": 1}
-}  # with more, s3fs asks for the size of an object before it reads it
+# with more than one connection, s3fs asks for the size of an object before it reads it
+_OPTIONS: Final[dict[str, dict[str, int]]] = {"s3": {"max_concurrency": 1}}
 _NO_CREDENTIALS: Final = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
 
 
 def to_location(text: str | Path | UPath) -> Location:
-    """A folder or URL as a location; relative folders count from where the command runs.
+    """Return a folder or URL as a location; relative folders start where the command runs.
 
     Raises:
         ValueError: the URL's protocol is unknown, the package for it is not installed, or it holds a password.
@@ -51,7 +50,7 @@ def to_location(text: str | Path | UPath) -> Location:
         ) from None
     if protocol in _ON_DISK:
         return Path(kind._strip_protocol(url)).absolute()
-    # a listing that is kept would hide what other processes write
+    # a cached listing would hide what other processes write
     try:
         return UPath(url, protocol=protocol, **_OPTIONS.get(protocol, {}), use_listings_cache=False)
     except ValueError as error:
@@ -59,12 +58,12 @@ def to_location(text: str | Path | UPath) -> Location:
 
 
 def refuse_secrets(url: str) -> None:
-    """Refuse a URL that holds a password or a signature: it would stand in logs and in the record of the run.
+    """Refuse a URL with a password or a signature: it would appear in logs and in the record of the run.
 
     Raises:
-        ValueError: it does; what it holds is not repeated.
+        ValueError: it has one; the message does not repeat it.
     """
-    # a secret may hold slashes, so that it does not end where a URL's host does
+    # a secret may contain slashes, so that it does not end where a URL's host does
     if "://" in url and ("@" in urlsplit(url).netloc or "?" in url or _PASSWORD.search(url)):
         raise ValueError(
             "a URL must hold no password and no query: give credentials in the environment (AWS_ACCESS_KEY_ID, ...)"
@@ -80,7 +79,7 @@ AnyLocation = Annotated[
 
 
 def check_reachable(location: Location) -> None:
-    """Write and remove a small object at a URL, to know before any work that it can be written; disks pass.
+    """Check before any work that a URL can be written, with a small object; disks pass.
 
     Raises:
         UserError: it cannot; the message says why and what to do.
@@ -91,12 +90,12 @@ def check_reachable(location: Location) -> None:
     try:
         probe.fs.pipe_file(probe.path, b"")
         probe.fs.rm_file(probe.path)
-    except Exception as error:  # every filesystem has errors of its own, and each of them means the same here
+    except Exception as error:  # every filesystem has errors of its own; all of them mean the same here
         raise UserError(f"cannot write to {location}: {_explain(error, location)}") from error
 
 
 def check_readable(location: Location) -> None:
-    """List the bucket or root of a URL, to know before any look at it that it can be reached; disks pass.
+    """Check that a URL can be reached, by listing its bucket or root; disks pass.
 
     Raises:
         UserError: it cannot; the message says why and what to do.
@@ -105,7 +104,7 @@ def check_readable(location: Location) -> None:
         return
     try:
         location.fs.ls(location.path.partition("/")[0], detail=False)
-    except Exception as error:  # every filesystem has errors of its own, and each of them means the same here
+    except Exception as error:  # every filesystem has errors of its own; all of them mean the same here
         raise UserError(f"cannot read {location}: {_explain(error, location)}") from error
 
 
@@ -128,7 +127,7 @@ def _explain(error: Exception, location: Location) -> str:
 
 
 def keys_below(location: Location) -> set[str]:
-    """The objects below a location, by their path from there; empty where there is nothing. One listing at a URL."""
+    """Return the paths of the objects below a location, relative to it. One listing at a URL."""
     if isinstance(location, Path):
         return {path.relative_to(location).as_posix() for path in location.rglob("*") if path.is_file()}
     root = location.path.rstrip("/")
@@ -136,7 +135,7 @@ def keys_below(location: Location) -> set[str]:
 
 
 def is_empty(location: Location) -> bool:
-    """Whether nothing lies at a location or below it, but for strays of killed writers."""
+    """Return whether nothing exists at a location or below it, except for partial files of killed writers."""
     if isinstance(location, Path):
         if not location.is_dir():
             return not location.exists()
@@ -148,7 +147,7 @@ def is_empty(location: Location) -> bool:
 
 
 def remove_tree(location: Location, keep: frozenset[str] = frozenset()) -> None:
-    """Remove all that lies below a location but the names `keep` directly in it; without these the folder too."""
+    """Remove all below a location except the names `keep` directly in it; without these the folder, too."""
     if isinstance(location, Path):
         if not location.exists():
             return
@@ -167,10 +166,10 @@ def remove_tree(location: Location, keep: frozenset[str] = frozenset()) -> None:
 
 
 def read_many(folder: Location, keys: list[str]) -> dict[str, bytes]:
-    """The content of small objects below a folder, all asked for at once at a URL; those not there are left out.
+    """Return the content of small objects below a folder, in one request at a URL; missing ones are left out.
 
     Raises:
-        OSError: one is there and cannot be read.
+        OSError: one exists and cannot be read.
     """
     if isinstance(folder, Path):
         found: dict[str, bytes] = {}
@@ -183,7 +182,7 @@ def read_many(folder: Location, keys: list[str]) -> dict[str, bytes]:
     if not keys:
         return {}
     root = folder.path.rstrip("/")
-    answers: dict[str, Any] = folder.fs.cat([f"{root}/{key}" for key in keys], on_error="return")
+    answers = folder.fs.cat([f"{root}/{key}" for key in keys], on_error="return")
     if not isinstance(answers, dict):  # of a single path
         answers = {f"{root}/{keys[0]}": answers}
     found = {}

@@ -1,4 +1,4 @@
-"""Where the outputs of a region and year lie: the one place that knows their names."""
+"""Names of the outputs of a region and year, which no other module knows."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from pipeline.base.locations import Location
 
 @dataclass(frozen=True)
 class Outputs:
-    """The outputs of a year, and those that all years of its region share."""
+    """The locations of a year's outputs, and of those that all years of its region share."""
 
     out: Location
     region: str

@@ -1,4 +1,4 @@
-"""How a stage tells what it is doing: events to a reporter, never prints inside loops."""
+"""Progress of long work: events to a reporter, never prints inside loops."""
 
 import logging
 import time
@@ -14,21 +14,21 @@ _NOTE = 26  # characters beside a bar: a granule's product, date and tile; the l
 
 
 class Task(Protocol):
-    """A piece of long work that is being shown."""
+    """A piece of long work whose progress is shown."""
 
     def advance(self, steps: int = 1, note: str = "", pixels: int = 0) -> None:
-        """Report that `steps` more are done, with `pixels` in them; `note` is shown beside the bar."""
+        """Report that `steps` more are done, with `pixels` in them; show `note` beside the bar."""
 
 
 class Reporter(Protocol):
-    """Where a stage's events go: a terminal, a log, or nowhere."""
+    """The target of a stage's events: a terminal, a log, or nothing."""
 
     def message(self, text: str) -> None:
-        """Say one line."""
+        """Show one line."""
 
     @contextmanager
     def track(self, name: str, total: int, pixels: int | None = None) -> Iterator[Task]:
-        """Show a piece of work of `total` steps, with so many `pixels` in all if known, while the block runs."""
+        """Show a piece of work of `total` steps, with `pixels` in all if known, while the block runs."""
         yield _NoTask()
 
 
@@ -38,7 +38,7 @@ class _NoTask:
 
 
 class Silent:
-    """Reports nothing: for tests and notebooks."""
+    """The reporter that shows nothing: for tests and notebooks."""
 
     def message(self, text: str) -> None:
         """Drop the line."""
@@ -62,7 +62,7 @@ class _Rate:
 
     @property
     def share(self) -> float:
-        """How much is done: of the pixels where their number is known, else of the steps."""
+        """Share that is done: of the pixels where their number is known, else of the steps."""
         return self._pixels / self._all_pixels if self._all_pixels else self._steps / self._total
 
     @property
@@ -100,7 +100,7 @@ class _BarTask:
 
 
 class Terminal:
-    """Rich progress bars, for people at a terminal; plain lines where the output is no terminal."""
+    """The reporter for people at a terminal: rich progress bars; plain lines where the output is no terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
@@ -125,7 +125,7 @@ class Terminal:
 
 
 class _LogTask:
-    """Logs at every tenth of the work, so that a log stays short."""
+    """A task that writes a log line at every tenth of the work, so that a log stays short."""
 
     def __init__(
         self, logger: logging.Logger | logging.LoggerAdapter[Any], name: str, total: int, pixels: int | None
@@ -145,7 +145,7 @@ class _LogTask:
 
 
 class Log:
-    """Lines in a logger: for flows, whose logs Prefect collects."""
+    """The reporter that writes to a logger: for flows, whose logs Prefect collects."""
 
     def __init__(self, logger: logging.Logger | logging.LoggerAdapter[Any]) -> None:
         self._logger = logger
@@ -156,5 +156,5 @@ class Log:
 
     @contextmanager
     def track(self, name: str, total: int, pixels: int | None = None) -> Iterator[Task]:
-        """Log at every tenth of the work."""
+        """Log every tenth of the work."""
         yield _LogTask(self._logger, name, total, pixels)

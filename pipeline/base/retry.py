@@ -1,10 +1,12 @@
-"""Trying again what may succeed later: with growing pauses, and only where that can help."""
+"""Repeat what may succeed later: with growing pauses, and only where that can help."""
 
 import random
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-LONGEST_PAUSE: Final = 600.0  # s: no service is waited for any longer at once, even if it asks for more
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+LONGEST_PAUSE: Final = 600.0  # s: the longest pause, even if a service asks for more
 _BACKOFF_LIMIT: Final = 60.0  # s: where doubling stops
 
 Result = TypeVar("Result")
@@ -21,9 +23,10 @@ class Transient(Exception):
 
 
 def pause_before(attempt: int, least: float = 0.0) -> float:
-    """Seconds to wait before an attempt (2, 3, ...): 1, 2, 4, ... up to 60, and a random half of that more.
+    """Return the seconds to wait before an attempt (2, 3, ...): 1, 2, 4, ... up to 60, and a random half of that more.
 
-    Without the random part, all who met the same outage would come back at the same moment.
+    Without the random part, all clients that met the same outage would come back at the same moment. That of tenacity's
+    `wait_exponential_jitter` does not grow with the pause, and the longest pauses have none.
 
     Args:
         attempt: which attempt comes next, counted from 1.
@@ -33,15 +36,22 @@ def pause_before(attempt: int, least: float = 0.0) -> float:
     return min(max(backoff, least) + _random.uniform(0, backoff / 2), LONGEST_PAUSE)
 
 
-def patiently(action: Callable[[], Result], attempts: int, sleep: Callable[[float], object]) -> Result:
-    """Do something; where it raises `Transient`, pause and do it again, `attempts` times in all.
+def patiently(action: Callable[[], Result], attempts: int, sleep: Callable[[float], Any]) -> Result:
+    """Return the result of an action; where it raises `Transient`, pause and repeat it, `attempts` times in all.
 
     Raises:
         Transient: the last attempt's, where none succeeded.
     """
-    for attempt in range(1, attempts):
-        try:
-            return action()
-        except Transient as error:
-            sleep(pause_before(attempt + 1, error.pause))
-    return action()
+    retrying = Retrying(
+        retry=retry_if_exception_type(Transient),
+        stop=stop_after_attempt(attempts),
+        wait=_pause_after,
+        sleep=sleep,
+        reraise=True,
+    )
+    return retrying(action)
+
+
+def _pause_after(failed: RetryCallState) -> float:
+    error = failed.outcome.exception() if failed.outcome is not None else None
+    return pause_before(failed.attempt_number + 1, error.pause if isinstance(error, Transient) else 0.0)

@@ -1,0 +1,1 @@
+"""Geometry without stores: grids and their shards, polygons in longitude and latitude, sinusoidal tiles, samples."""

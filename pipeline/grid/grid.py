@@ -1,4 +1,4 @@
-"""The target grid: one immutable object that says which cells there are and how they are cut into shards."""
+"""The target grid: one immutable object with the cells of a region and their division into shards."""
 
 import re
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ _SIN_PIXEL = TILE_SIZE / TILE_PIXELS
 _SINUSOIDAL_GRIDS: Final = {"sinusoidal-463m": _SIN_PIXEL, "sinusoidal-927m": 2 * _SIN_PIXEL}  # cell size in metres
 _PROJECTED = re.compile(r"^epsg(\d{4,6})-(\d+)(m|km)$")
 GRID_EXAMPLES: Final = ("epsg3035-1km", "epsg3035-300m", "epsg3035-100m", *_SINUSOIDAL_GRIDS)
-_STEP: Final = 10_000.0  # m: a region's bounds are widened to its multiples, so that grids of any such cell size align
+_STEP: Final = 10_000.0  # m: a region's bounds are widened to its multiples, so that grids of all cell sizes align
 _SIN_STEP: Final = 20 * _SIN_PIXEL
 
 
 @dataclass(frozen=True, order=True)
 class Shard:
-    """One shard of a grid: row `i` and column `j` of the shards. One shard is one task."""
+    """A shard of a grid: row `i` and column `j` of the shards. One shard is one task."""
 
     i: int
     j: int
@@ -58,7 +58,11 @@ class Grid:
         return tuple(Shard(i, j) for i in range(rows) for j in range(columns))
 
     def window(self, shard: Shard) -> tuple[slice, slice]:
-        """Rows and columns of a shard, as slices into arrays of this grid."""
+        """Return the rows and columns of a shard, as slices into arrays of this grid.
+
+        Raises:
+            ValueError: the grid has no such shard.
+        """
         ny, nx = self.shape
         y, x = shard.i * self.shard, shard.j * self.shard
         if not (0 <= y < ny and 0 <= x < nx):
@@ -66,22 +70,22 @@ class Grid:
         return slice(y, min(y + self.shard, ny)), slice(x, min(x + self.shard, nx))
 
     def shard_geobox(self, shard: Shard) -> GeoBox:
-        """The `GeoBox` of one shard."""
+        """Return the `GeoBox` of a shard."""
         return self.geobox[self.window(shard)]
 
 
 def check_grid_name(name: str) -> None:
-    """Refuse what `make_grid` does not know.
+    """Check that `make_grid` knows a name.
 
     Raises:
-        ValueError: no grid is called so, its CRS is unknown, or not in metres.
+        ValueError: no grid has this name, its CRS is unknown, or not in metres.
     """
     _crs_and_cell(name)
 
 
 @lru_cache(maxsize=8)
 def _crs_and_cell(name: str) -> tuple[CRS, float]:
-    """CRS and cell size in metres of a grid."""
+    """Return the CRS and the cell size in metres of a grid."""
     if name in _SINUSOIDAL_GRIDS:
         return SINUSOIDAL, _SINUSOIDAL_GRIDS[name]
     match = _PROJECTED.match(name)
@@ -106,7 +110,7 @@ def _step(crs: CRS, cell: float) -> float:
 
 
 def make_grid(name: str, outline: BaseGeometry, shard: int, chunk: int) -> Grid:
-    """The grid `name` over a region, its edges widened to whole multiples so that years and resolutions align.
+    """Make the grid `name` over a region, its edges widened to whole multiples so that years and resolutions align.
 
     EPSG:3035 grids are aligned to the European reference grids; sinusoidal ones to the tiles' pixels.
 
@@ -117,7 +121,7 @@ def make_grid(name: str, outline: BaseGeometry, shard: int, chunk: int) -> Grid:
         chunk: cells along y and x of a chunk.
 
     Raises:
-        UserError: there is no grid of that name.
+        UserError: there is no grid of that name, or it is not defined in all of the region.
     """
     try:
         crs, cell = _crs_and_cell(name)
@@ -136,7 +140,7 @@ def make_grid(name: str, outline: BaseGeometry, shard: int, chunk: int) -> Grid:
 
 
 def cells_inside(grid: Grid, outline: BaseGeometry) -> dict[Shard, int]:
-    """About how many cells of every shard lie in the region, by the area that both have in common."""
+    """Estimate the number of cells of every shard in the region, by the area that both have in common."""
     projected = project(outline, LONLAT, grid.geobox.crs)
     cell = abs(grid.geobox.transform.a * grid.geobox.transform.e)
 
@@ -147,17 +151,17 @@ def cells_inside(grid: Grid, outline: BaseGeometry) -> dict[Shard, int]:
     return {shard: share(grid.shard_geobox(shard)) for shard in grid.shards}
 
 
-_EQUAL_AREA: Final = ("equal area", "sinusoidal", "mollweide")  # words in the names of projections that keep areas
+_EQUAL_AREA: Final = ("equal area", "sinusoidal", "mollweide")  # words in the names of projections that preserve areas
 
 
 def cell_area_km2(geobox: GeoBox) -> float:
-    """Area of a cell on the grid, in km2; true on the ground where `is_equal_area`."""
+    """Return the area of a cell on the grid, in km2; it is true on the ground where `is_equal_area`."""
     a = geobox.transform
     return float(abs(a.a * a.e - a.b * a.d) / 1e6)
 
 
 def is_equal_area(geobox: GeoBox) -> bool:
-    """Whether the grid's projection keeps areas, so that those of its cells are areas on the ground."""
+    """Return whether the grid's projection preserves areas, so that those of its cells are areas on the ground."""
     operation = geobox.crs.proj.coordinate_operation
     name = operation.method_name.lower() if operation is not None else ""
     return any(word in name for word in _EQUAL_AREA)

@@ -1,11 +1,11 @@
-"""Regions that figures are given for: named polygons, and which of them each cell lies in."""
+"""Polygons in longitude and latitude: the outline of a country, its named regions, and the cells in each."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import numpy as np
 from odc.geo import CRS
@@ -20,11 +20,25 @@ from shapely.ops import unary_union
 from pipeline.base.errors import UserError
 
 LONLAT: Final = CRS("EPSG:4326")
+OUTSIDE: Final = -1  # of every region
+_POLYGONS: Final = ("Polygon", "MultiPolygon")
+_NAMES: Final = ("name", "NAME", "Name", "NUTS_NAME", "NAME_LATN", "NAME_1", "DEN_REG")
+_MOST: Final = int(np.iinfo(np.int16).max)
+_WGS84: Final = ("CRS84", "4326")  # one of these ends the name of a CRS that GeoJSON may still carry
+_EDGE: Final = 0.02  # degrees: straight edges of a polygon are cut into such pieces, which leave them by 0.1 m at most
+_MARGIN: Final = 1.0  # degrees around the cells
+
+
+class Feature(TypedDict):
+    """A feature of a GeoJSON file of regions."""
+
+    geometry: Any  # as it was read
+    properties: dict[str, object]
 
 
 @lru_cache(maxsize=8)
 def read_outline(path: Path) -> BaseGeometry:
-    """The region's outline as one geometry in longitude and latitude.
+    """Read the region's outline as one geometry in longitude and latitude.
 
     Args:
         path: GeoJSON with polygons in WGS 84.
@@ -33,32 +47,25 @@ def read_outline(path: Path) -> BaseGeometry:
         UserError: the file is missing, is no GeoJSON, or holds no polygon.
     """
     try:
-        content = json.loads(path.read_text())
+        content = _read_json(path, "the region's outline", "region.outline")
         features = content["features"] if content["type"] == "FeatureCollection" else [content]
         polygons = [shape(feature.get("geometry", feature)) for feature in features]
-    except OSError as error:
-        raise UserError(f"cannot read the region's outline {path}: {error.strerror}. Set region.outline.") from None
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"the region's outline {path} is no GeoJSON that can be used: {error!r}.") from None
-    outline = make_valid(unary_union([p for p in polygons if p.geom_type in ("Polygon", "MultiPolygon")]))
+    outline = make_valid(unary_union([polygon for polygon in polygons if polygon.geom_type in _POLYGONS]))
     if outline.is_empty:
         raise UserError(f"the region's outline {path} holds no polygon.")
-    west, south, east, north = outline.bounds
-    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-        raise UserError(
-            f"the region's outline {path} reaches from ({west:g}, {south:g}) to ({east:g}, {north:g}): longitudes and "
-            "latitudes in degrees (WGS 84) are expected, as GeoJSON has them."
-        )
+    _check_degrees(outline, f"the region's outline {path}")
     return outline
 
 
 def project(geometry: BaseGeometry, source: CRS, target: CRS) -> BaseGeometry:
-    """A geometry in another coordinate reference system, vertex by vertex."""
+    """Return a geometry in another coordinate reference system, vertex by vertex."""
     return transform(geometry, source.transformer_to_crs(target), interleaved=False)
 
 
 def inside(geobox: GeoBox, outline: BaseGeometry) -> np.ndarray:
-    """Which cells have their centre in the region.
+    """Return which cells have their centre in the region.
 
     Args:
         geobox: the cells.
@@ -71,14 +78,6 @@ def inside(geobox: GeoBox, outline: BaseGeometry) -> np.ndarray:
     return geometry_mask([projected], out_shape=tuple(geobox.shape), transform=geobox.transform, invert=True)
 
 
-OUTSIDE: Final = -1  # of every region
-_NAMES: Final = ("name", "NAME", "Name", "NUTS_NAME", "NAME_LATN", "NAME_1", "DEN_REG")
-_MOST: Final = int(np.iinfo(np.int16).max)
-_WGS84: Final = ("CRS84", "4326")  # one of these ends the name of a CRS that GeoJSON may still carry
-_EDGE: Final = 0.02  # degrees: straight edges of a polygon are cut into such pieces, which leave them by 0.1 m at most
-_MARGIN: Final = 1.0  # degrees around the cells
-
-
 @dataclass(frozen=True)
 class Region:
     """A named part of the country."""
@@ -88,11 +87,11 @@ class Region:
 
 
 def read_regions(path: Path, name_property: str | None = None) -> list[Region]:
-    """The polygons of a GeoJSON file in WGS 84, in their order there.
+    """Read the polygons of a GeoJSON file in WGS 84, in their order there.
 
     Args:
         path: of the file.
-        name_property: property that holds each region's name; none: the first of name, NAME, Name, NUTS_NAME,
+        name_property: property with each region's name; None: the first of name, NAME, Name, NUTS_NAME,
             NAME_LATN, NAME_1 and DEN_REG that all features have.
 
     Raises:
@@ -117,7 +116,7 @@ def read_regions(path: Path, name_property: str | None = None) -> list[Region]:
 
 
 def check_overlap(regions: Sequence[Region], path: Path, outline: BaseGeometry) -> None:
-    """Refuse regions none of which has anything in common with the country.
+    """Check that at least one region has cells in common with the country.
 
     Args:
         regions: of the file.
@@ -125,7 +124,7 @@ def check_overlap(regions: Sequence[Region], path: Path, outline: BaseGeometry) 
         outline: of the country, in longitude and latitude.
 
     Raises:
-        UserError: none has.
+        UserError: none has; the message names both extents.
     """
     if any(region.polygon.intersects(outline) for region in regions):
         return
@@ -140,14 +139,14 @@ def check_overlap(regions: Sequence[Region], path: Path, outline: BaseGeometry) 
 
 
 def region_of_cells(geobox: GeoBox, regions: Sequence[Region]) -> np.ndarray:
-    """Number of the region that holds each cell's centre; where regions overlap, the first in their order.
+    """Return the number of the region in which each cell has its centre; where regions overlap, of the first.
 
     Args:
         geobox: the cells.
-        regions: as of `read_regions`.
+        regions: see `read_regions`.
 
     Returns:
-        int16 array (y, x), -1 where the centre lies in none.
+        int16 array (y, x), -1 where the centre is in none.
     """
     found = np.full(tuple(geobox.shape), OUTSIDE, np.int16)
     box = geobox.extent.to_crs(LONLAT, resolution=16 * abs(geobox.transform.a)).boundingbox
@@ -155,21 +154,46 @@ def region_of_cells(geobox: GeoBox, regions: Sequence[Region]) -> np.ndarray:
     shapes = []
     for number, region in enumerate(regions):
         near = region.polygon
-        if np.isfinite(bounds).all():  # what is far away may have no place in the grid's projection
+        if np.isfinite(bounds).all():  # the grid's projection may be undefined far away
             near = clip_by_rect(near, *bounds)
         if not near.is_empty:
             shapes.append((project(segmentize(near, _EDGE), LONLAT, geobox.crs), number))
-    if shapes:  # the later burnt in, the earlier over them
+    if shapes:  # the first region is drawn last, over the others
         rasterize(shapes[::-1], out=found, transform=geobox.transform)
     return found
 
 
-def _features(path: Path) -> list[dict[str, Any]]:
-    """The features of a GeoJSON file, each with a dictionary of properties."""
+def _read_json(path: Path, what: str, setting: str) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        UserError: it cannot be read; the message names `setting`, with which another one is given.
+        ValueError: it is no JSON.
+    """
     try:
-        content = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except OSError as error:
-        raise UserError(f"cannot read the regions {path}: {error.strerror}. Set evaluation.regions.") from None
+        raise UserError(f"cannot read {what} {path}: {error.strerror}. Set {setting}.") from None
+
+
+def _check_degrees(geometry: BaseGeometry, what: str) -> None:
+    """Check that coordinates may be longitudes and latitudes.
+
+    Raises:
+        UserError: they are not; the message begins with `what` they are of.
+    """
+    west, south, east, north = geometry.bounds
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+        raise UserError(
+            f"{what} reaches from ({west:g}, {south:g}) to ({east:g}, {north:g}): longitudes and latitudes in degrees "
+            "(WGS 84) are expected, as GeoJSON has them."
+        )
+
+
+def _features(path: Path) -> list[Feature]:
+    """Return the features of a GeoJSON file, each with its properties."""
+    try:
+        content = _read_json(path, "the regions", "evaluation.regions")
     except ValueError as error:
         raise UserError(f"the regions {path} are no GeoJSON: {error}.") from None
     kind = content.get("type") if isinstance(content, dict) else None
@@ -185,10 +209,12 @@ def _features(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"the regions {path} hold no features: a FeatureCollection of named polygons is expected.")
     if len(features) > _MOST:
         raise UserError(f"{path} holds {len(features):,} regions: {_MOST:,} at most can be told apart.")
-    return [{**feature, "properties": feature.get("properties") or {}} for feature in features]
+    return [
+        {"geometry": feature.get("geometry"), "properties": feature.get("properties") or {}} for feature in features
+    ]
 
 
-def _name_property(path: Path, features: list[dict[str, Any]], wanted: str | None) -> str:
+def _name_property(path: Path, features: Sequence[Feature], wanted: str | None) -> str:
     there = sorted({key for feature in features for key in feature["properties"]})
     listed = f"the properties of its features are {', '.join(there) or 'none'}"
     if wanted is not None:
@@ -201,23 +227,18 @@ def _name_property(path: Path, features: list[dict[str, Any]], wanted: str | Non
     raise UserError(f"{path} does not say what its regions are called: {listed}; choose evaluation.region_name.")
 
 
-def _polygon(path: Path, name: str, feature: dict[str, Any]) -> BaseGeometry:
-    """The valid polygon of a feature."""
-    kind = (feature.get("geometry") or {}).get("type")
-    if kind not in ("Polygon", "MultiPolygon"):
+def _polygon(path: Path, name: str, feature: Feature) -> BaseGeometry:
+    """Return the valid polygon of a feature."""
+    kind = (feature["geometry"] or {}).get("type")
+    if kind not in _POLYGONS:
         raise UserError(f"the region {name!r} of {path} is no polygon: its geometry is {kind}.")
     try:
         valid = make_valid(shape(feature["geometry"]))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, ShapelyError) as error:
         raise UserError(f"the polygon of the region {name!r} of {path} cannot be used: {error!r}.") from None
-    parts = [part for part in getattr(valid, "geoms", [valid]) if part.geom_type in ("Polygon", "MultiPolygon")]
+    parts = [part for part in getattr(valid, "geoms", [valid]) if part.geom_type in _POLYGONS]
     whole = MultiPolygon([one for part in parts for one in getattr(part, "geoms", [part])])
     if whole.is_empty:
         raise UserError(f"the polygon of the region {name!r} of {path} has no area.")
-    west, south, east, north = whole.bounds
-    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-        raise UserError(
-            f"the region {name!r} of {path} reaches from ({west:g}, {south:g}) to ({east:g}, {north:g}): longitudes "
-            "and latitudes in degrees (WGS 84) are expected, as GeoJSON has them."
-        )
+    _check_degrees(whole, f"the region {name!r} of {path}")
     return whole

@@ -1,4 +1,4 @@
-"""Which cells are sampled: one at random from each of equal parts of the country."""
+"""Samples of cells: one at random from each of equal parts of the country."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ _BITS = 16  # of a place along one axis
 
 
 def along_blocks(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the mask's cells, block after block: halves of both axes, halves of these, and so on.
+    """Return rows and columns of the mask's cells, block after block: halves of both axes, halves of these, and so on.
 
-    That is Morton order: cells that follow each other lie close together, and every part of the mask (y, x) is a
-    stretch, or a few, of the sequence.
+    This is Morton order: cells that follow each other are close together, and every part of the mask (y, x) is one or
+    a few intervals of the sequence.
     """
     rows, columns = np.nonzero(mask)
     order = np.argsort(_morton(rows, columns, mask.shape), kind="stable")
@@ -21,8 +21,8 @@ def along_blocks(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def draw(available: dict[Shard, int], size: int, seed: int) -> dict[Shard, np.ndarray]:
     """Draw `size` cells of a country by their numbers in the sequences of its shards; all if there are fewer.
 
-    The sequences of all shards, which follow each other in Morton order too, are cut into `size` intervals of equal
-    length but for one cell. Each gives one cell at random.
+    The sequences of all shards, which follow each other in Morton order too, are cut into `size` intervals whose
+    lengths differ by at most one cell. One cell of each is drawn at random.
 
     Args:
         available: number of cells of every shard.
@@ -30,7 +30,7 @@ def draw(available: dict[Shard, int], size: int, seed: int) -> dict[Shard, np.nd
         seed: the same seed draws the same cells.
 
     Returns:
-        Of every shard that has some, the numbers (n,) in its own sequence, in ascending order.
+        The numbers (n,) in the sequence of each shard that has some, in ascending order.
     """
     total = sum(available.values())
     size = min(size, total)
@@ -51,7 +51,7 @@ def draw(available: dict[Shard, int], size: int, seed: int) -> dict[Shard, np.nd
 
 
 def _morton(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The bits of row and column, both as shares of the shape, in turn."""
+    """Interleave the bits of row and column, both as shares of the shape."""
     key = np.zeros(len(rows), np.int64)
     for place, n, shift in ((rows, shape[0], 1), (columns, shape[1], 0)):
         scaled = (place.astype(np.int64) << _BITS) // n

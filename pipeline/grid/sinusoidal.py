@@ -9,7 +9,7 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 SINUSOIDAL: Final = CRS("+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs")
-TILE_SIZE: Final = 20015109.354 / 18  # m: NASA's rounded half-circumference, which gives bit-exact corners
+TILE_SIZE: Final = 20015109.354 / 18  # m: from NASA's rounded half-circumference, for corners exact to the bit
 TILE_PIXELS: Final = 2400  # the 500 m products: pixels of 463.3127 m
 _WEST: Final = -20015109.354
 _NORTH: Final = 10007554.677
@@ -18,7 +18,7 @@ _NAME = re.compile(r"^h(\d{2})v(\d{2})$")
 
 @dataclass(frozen=True, order=True)
 class Tile:
-    """One tile of the sinusoidal grid, named hHHvVV: column `h` (0..35) and row `v` (0..17)."""
+    """A tile of the sinusoidal grid, named hHHvVV: column `h` (0..35) and row `v` (0..17)."""
 
     h: int
     v: int
@@ -41,7 +41,7 @@ class Tile:
 
     @classmethod
     def containing(cls, x: float, y: float) -> "Tile":
-        """The tile that a point lies in, given its sinusoidal coordinates in metres."""
+        """Return the tile of a point, from its sinusoidal coordinates in metres."""
         return cls(int((x - _WEST) // TILE_SIZE), int((_NORTH - y) // TILE_SIZE))
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Tile:
         return _WEST + (self.h + 1) * TILE_SIZE, _NORTH - (self.v + 1) * TILE_SIZE
 
     def geobox(self, pixels: int = TILE_PIXELS) -> GeoBox:
-        """The tile's grid of `pixels` x `pixels` cells."""
+        """Return the tile's grid of `pixels` x `pixels` cells."""
         x, y = self.upper_left
         step = TILE_SIZE / pixels
         return GeoBox((pixels, pixels), Affine(step, 0, x, 0, -step, y), SINUSOIDAL)

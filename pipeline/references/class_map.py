@@ -1,4 +1,4 @@
-"""What every reference map is to those who count its cells: a grid of class codes that is read by windows."""
+"""Protocols of reference maps: a grid of class codes that is read by windows, and the module of a product."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,9 +13,9 @@ class Reader(Protocol):
     """An open map: used by one task, in one thread."""
 
     def read(self, rows: slice, columns: slice) -> np.ndarray | None:
-        """Class codes of a window, whole numbers of at most 16 bits (rows, columns); None where all are missing.
+        """Read class codes of a window, whole numbers of at most 16 bits (rows, columns); None where all are missing.
 
-        They may be overwritten by the next read but one.
+        The next read but one may overwrite them.
 
         Raises:
             UserError: the map is damaged there.
@@ -24,26 +24,26 @@ class Reader(Protocol):
 
 
 class ClassMap(Protocol):
-    """A map of class codes; what says where it lies is small, and goes to the workers."""
+    """A map of class codes that is not open: small, so that it can be sent to workers."""
 
     @property
     def name(self) -> str:
-        """Of its file or files."""
+        """Name of its file or files."""
         ...
 
     @property
     def year(self) -> int | None:
-        """That it shows, where its name or its tags tell."""
+        """Year of the map; None where neither its name nor its tags have it."""
         ...
 
     @property
     def simulated(self) -> str:
-        """What made it up; empty for a real one."""
+        """Origin of a simulated map; empty for a real one."""
         ...
 
     @property
     def geobox(self) -> GeoBox:
-        """Its cells, in its own CRS."""
+        """Cells of the map, in its own CRS."""
         ...
 
     @property
@@ -57,32 +57,32 @@ class ClassMap(Protocol):
         ...
 
     def open(self) -> AbstractContextManager[Reader]:
-        """Open it for reading."""
+        """Open the map for reading."""
         ...
 
     def digest(self) -> str:
-        """Identifies its content."""
+        """Return a digest of the content."""
         ...
 
 
 class Product(Protocol):
-    """What a module of a reference map has: to add one is to write such a module and to list it."""
+    """A module of a reference map."""
 
-    NAME: str  # as outputs call it
+    NAME: str  # in outputs
     TABLE: Path  # its classes and their seasons
-    CODES: tuple[int, ...]  # that every table must have; empty where the map's own codes decide
+    CODES: tuple[int, ...]  # of every table; empty where the map's own codes decide
 
     def recognises(self, path: Path) -> bool:
-        """Whether a path looks like this map."""
+        """Return whether a path looks like this map."""
         ...
 
     def find(self, path: Path, year: int | None, region: BaseGeometry) -> ClassMap:
-        """The map at a path, looked at but not read.
+        """Find the map at a path; its header is read, its cells are not.
 
         Args:
             path: file or folder.
             year: preferred where there are maps of several; None: the only one.
-            region: that is mapped, in longitude and latitude.
+            region: to be mapped, in longitude and latitude.
 
         Raises:
             UserError: it is missing or cannot be used.

@@ -7,7 +7,7 @@ The map is itself a product of remote sensing, and no ground truth.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from shapely.geometry.base import BaseGeometry
 
@@ -23,20 +23,20 @@ _WHAT: Final = "a EUCROPMAP GeoTIFF"
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a single file and no zip."""
+    """Return whether it is a single file and no zip."""
     return not path.is_dir() and path.suffix.lower() != ".zip"
 
 
 def find(path: Path, year: int | None, region: BaseGeometry) -> GeoTiffMap:
-    """The map in a GeoTIFF, looked at but not read.
+    """Find the map in a GeoTIFF; its header is read, its cells are not.
 
     Args:
         path: of the file.
-        year: not needed: a file is of one year.
-        region: not needed: the file is taken as it is.
+        year: not needed, as a file is of one year.
+        region: not needed, as the file is used as a whole.
 
     Raises:
-        UserError: it is missing, cut off, cannot be read, or is no map of classes.
+        UserError: it is missing or truncated, cannot be read, or is no map of classes.
     """
     if not path.is_file():
         raise UserError(f"there is no reference map {path}: {_WHAT} is expected there. Give one with --reference.")
@@ -45,9 +45,9 @@ def find(path: Path, year: int | None, region: BaseGeometry) -> GeoTiffMap:
     return GeoTiffMap(path, layout, year_of(path.name, tags), str(tags.get(SIMULATED, "")))
 
 
-def year_of(name: str, tags: Mapping[str, Any]) -> int | None:
-    """The year that a file's name tells, or else its tag `year`; None where neither does."""
+def year_of(name: str, tags: Mapping[str, object]) -> int | None:
+    """Return the year in a file's name, or else its tag `year`; None where there is neither."""
     if match := _YEAR.search(name):
         return int(match[1]) % 100 + 2000
-    told = {key.lower(): str(value).strip() for key, value in tags.items()}.get("year", "")
-    return int(told) if re.fullmatch(r"20\d\d", told) else None
+    year = {key.lower(): str(value).strip() for key, value in tags.items()}.get("year", "")
+    return int(year) if re.fullmatch(r"20\d\d", year) else None

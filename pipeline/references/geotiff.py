@@ -1,4 +1,4 @@
-"""One GeoTIFF of class codes: looked at before any work, read by windows."""
+"""A GeoTIFF of class codes: checked before any work, read by windows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +19,14 @@ from pipeline.base.errors import UserError
 from pipeline.base.fingerprint import content_digest
 from pipeline.references.legend import NO_DATA
 
-CACHE: Final = 64  # MB that GDAL keeps of decoded tiles; windows begin at tiles, so that few are met again
-_LOOKED_AT: Final = 4096  # tiles whose place is held against the file's size, of files that have more
-_WIDEST: Final = 2  # bytes of a code as it is counted
+CACHE: Final = 64  # MB of decoded tiles in GDAL's cache; windows begin at tiles, so that few are read again
+_LOOKED_AT: Final = 4096  # tiles, at most, whose place is compared with the file's size
+_WIDEST: Final = 2  # bytes of a code when it is counted
 
 
 @dataclass(frozen=True)
 class RasterHeader:
-    """Where the cells of a raster lie, and how it stores them."""
+    """The place of a raster's cells, and their storage."""
 
     height: int
     width: int
@@ -38,20 +38,20 @@ class RasterHeader:
 
     @property
     def geobox(self) -> GeoBox:
-        """Its cells."""
+        """Cells of the raster."""
         return GeoBox((self.height, self.width), Affine(*self.transform), CRS(self.crs))
 
 
-def open_header(path: str, shown: str, what: str) -> tuple[RasterHeader, dict[str, Any]]:
-    """Layout and tags of a raster, held against what a map of classes has.
+def open_header(path: str, shown: str, what: str) -> tuple[RasterHeader, dict[str, str]]:
+    """Return header and tags of a raster, if it can be a map of classes.
 
     Args:
-        path: as GDAL knows it.
+        path: in GDAL's form.
         shown: the path for people.
-        what: is expected, for messages.
+        what: the expected kind of file, for messages.
 
     Raises:
-        UserError: it cannot be read, has no CRS or position, or holds other than one layer of whole numbers.
+        UserError: it cannot be read, has no CRS or position, or is not one layer of whole numbers.
     """
     try:
         with opened(path) as file:
@@ -78,16 +78,16 @@ def open_header(path: str, shown: str, what: str) -> tuple[RasterHeader, dict[st
 
 @contextmanager
 def opened(path: str) -> Iterator[Any]:
-    """A raster, with a small cache."""
+    """Open a raster with a small cache."""
     with rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(path) as file:
         yield file
 
 
 def check_whole(path: Path) -> None:
-    """Refuse a GeoTIFF that ends before its last tile, as one whose download was broken off.
+    """Check that a GeoTIFF does not end before its last tile, like one whose download was interrupted.
 
     Raises:
-        UserError: it does.
+        UserError: it does; the message names both sizes.
     """
     size = path.stat().st_size
     with opened(str(path)) as file:
@@ -95,7 +95,7 @@ def check_whole(path: Path) -> None:
             return
         ((rows, columns),) = file.block_shapes
         down, across = -(-file.height // rows), -(-file.width // columns)
-        # tiles mostly lie in the file in their order, so the last ones are those that a broken download lacks
+        # tiles are mostly in their order in the file, so that an interrupted download lacks the last ones
         step = max(1, down * across // _LOOKED_AT)
         for tile in {*range(0, down * across, step), *range(max(0, down * across - across), down * across)}:
             place = f"{tile % across}_{tile // across}"
@@ -109,7 +109,7 @@ def check_whole(path: Path) -> None:
 
 @dataclass(frozen=True)
 class GeoTiffMap:
-    """A map of classes in one GeoTIFF, whose CRS and no-data value are trusted."""
+    """A map of classes in one GeoTIFF, whose own CRS and no-data value are used."""
 
     path: Path
     layout: RasterHeader
@@ -118,12 +118,12 @@ class GeoTiffMap:
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the file."""
         return self.path.name
 
     @property
     def geobox(self) -> GeoBox:
-        """Its cells."""
+        """Cells of the raster."""
         return self.layout.geobox
 
     @property
@@ -133,13 +133,13 @@ class GeoTiffMap:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The file's no-data value, and 0."""
+        """Codes of cells without a class: the file's no-data value, and 0."""
         nodata = self.layout.nodata
         return (NO_DATA,) if nodata is None or nodata == NO_DATA else (NO_DATA, int(nodata))
 
     @contextmanager
     def open(self) -> Iterator["GeoTiffReader"]:
-        """Open it for reading.
+        """Open the map for reading.
 
         Raises:
             UserError: it cannot be opened any more.
@@ -151,7 +151,7 @@ class GeoTiffMap:
             raise UserError(f"the reference map {self.path} cannot be read: {str(error).rstrip('.')}.") from None
 
     def digest(self) -> str:
-        """SHA-256 of the file; worked out once in a process for a file that stays as it is."""
+        """Return the SHA-256 of the file; computed once in a process while the file does not change."""
         status = self.path.stat()
         return _digest(self.path, status.st_size, status.st_mtime_ns, status.st_ino)
 
@@ -167,14 +167,16 @@ class GeoTiffReader:
     def __init__(self, file: Any, path: Path, missing: tuple[int, ...]) -> None:
         self._file, self._path, self._missing = file, path, missing
         nothing = np.empty(0, file.dtypes[0])
-        self._buffers = [nothing, nothing]  # taken in turn: memory that is new each time costs a tenth of reading
+        # used alternately: new memory each time would take a tenth of the time of reading
+        self._buffers = [nothing, nothing]
 
     def read(self, rows: slice, columns: slice) -> np.ndarray | None:
-        """Codes of a window as the file has them, or as int16 where it has wider numbers; they last until the next
-        but one is read.
+        """Read codes of a window, as int16 where the file has wider numbers.
+
+        The next read but one overwrites them.
 
         Raises:
-            UserError: the file is damaged there, or holds a number that no code can be.
+            UserError: the file is damaged there, or has a number that no code can be.
         """
         window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
         try:

@@ -1,4 +1,4 @@
-"""The classes of a reference map: their names, which are crops, and the season of each; tables in CSV files."""
+"""The legend of a reference map: names of its classes, which of them are crops, and their seasons; from CSV tables."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.base.errors import UserError
 
 NO_DATA: Final = 0  # code of cells without a class, in every reference map
-SEASONS: Final = ("winter", "summer")  # a season's place here is its number
+SEASONS: Final = ("winter", "summer")  # their order is their number
 UNUSED: Final = 255  # season of classes that may be of either, and of all that is no crop
 COLUMNS: Final = ("code", "name", "crop", "season", "certainty", "note")
 _LARGEST_CODE: Final = 2**15 - 1
@@ -21,7 +21,7 @@ _WEAK: Final = "weak"
 
 @dataclass(frozen=True)
 class MapClass:
-    """One class of a reference map; `season` is that which counts, None where the class is not used."""
+    """A class of a reference map; `season` is None where the class is not used."""
 
     code: int
     name: str
@@ -30,7 +30,7 @@ class MapClass:
 
 
 def read_table(path: Path, *, weak: bool = False) -> tuple[MapClass, ...]:
-    """The classes of a table in ascending order of their codes.
+    """Read the classes of a table in ascending order of their codes.
 
     The file is CSV with the header code,name,crop,season,certainty,note: code a whole number from 1; crop yes or no;
     season winter, summer or nothing; certainty certain or weak where there is a season; note is for readers.
@@ -40,7 +40,7 @@ def read_table(path: Path, *, weak: bool = False) -> tuple[MapClass, ...]:
         weak: whether seasons of weak certainty count, too.
 
     Raises:
-        UserError: the file cannot be read, or a line of it is wrong; file, line and value are named.
+        UserError: the file cannot be read, or a line of it is wrong; the message names file, line and value.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -89,18 +89,18 @@ def _parse(values: Sequence[str], weak: bool) -> MapClass:
     return MapClass(int(code), given["name"], season if counts else None, given["crop"] == "yes")
 
 
-def as_attribute(classes: Sequence[MapClass]) -> list[dict[str, Any]]:
-    """The classes as a store keeps them."""
+def as_attribute(classes: Sequence[MapClass]) -> list[dict[str, object]]:
+    """Return the classes for the attributes of a store."""
     return [asdict(one) for one in classes]
 
 
 def of_attributes(attributes: Mapping[str, Any]) -> tuple[MapClass, ...]:
-    """The classes of a reduced reference map, from the attributes of its store."""
+    """Return the classes of a reduced reference map from the attributes of its store."""
     return tuple(MapClass(**one) for one in attributes["classes"])
 
 
 def seasons(codes: np.ndarray, classes: Sequence[MapClass]) -> np.ndarray:
-    """Season of every code, uint8 of the same shape: 0 winter, 1 summer, 255 not used."""
+    """Return the season of every code, uint8 of the same shape: 0 winter, 1 summer, 255 not used."""
     season = np.full(codes.shape, UNUSED, np.uint8)
     for number, name in enumerate(SEASONS):
         season[np.isin(codes, [one.code for one in classes if one.season == name])] = number
@@ -108,5 +108,5 @@ def seasons(codes: np.ndarray, classes: Sequence[MapClass]) -> np.ndarray:
 
 
 def crops(codes: np.ndarray, classes: Sequence[MapClass]) -> np.ndarray:
-    """Whether every code is that of a crop: boolean, of the same shape."""
+    """Return whether every code is that of a crop: boolean, of the same shape."""
     return np.isin(codes, [one.code for one in classes if one.crop])

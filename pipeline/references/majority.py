@@ -27,7 +27,7 @@ _MOST: Final = 255  # rows that are counted in one byte
 
 @dataclass(frozen=True)
 class Majority:
-    """What lies in every cell, (y, x)."""
+    """The most frequent class of every cell, (y, x)."""
 
     code: np.ndarray  # int16: the most frequent code, 0 where no map cell counts
     share: np.ndarray  # uint8: percent of the map cells with a class that carry it, 255 where there are none
@@ -35,9 +35,9 @@ class Majority:
 
 
 def majority(source: ClassMap, geobox: GeoBox, codes: Sequence[int]) -> Majority:
-    """The most frequent of all codes in every cell, non-crop included; of several as frequent, the smallest.
+    """Return the most frequent of all codes in every cell, non-crop included; of several as frequent, the smallest.
 
-    A map cell counts for the grid cell that holds its centre: exact where the grids nest. The map's own CRS is trusted;
+    A map cell counts for the grid cell that contains its centre: exact where the grids nest. The map's own CRS is used;
     cells without a class do not count.
 
     Args:
@@ -46,7 +46,7 @@ def majority(source: ClassMap, geobox: GeoBox, codes: Sequence[int]) -> Majority
         codes: of the map's classes, ascending.
 
     Raises:
-        UserError: the map is damaged, or holds another code.
+        UserError: the map is damaged, or has another code.
     """
     ny, nx = geobox.shape
     code = np.full((ny, nx), NO_DATA, np.int16)
@@ -72,15 +72,15 @@ class _Counts:
         self._source, self._codes = source, tuple(codes)
         self._placement = place(source.geobox, geobox)
         self._counts = np.zeros((len(self._codes), *geobox.shape), np.int32)
-        self._met = np.empty(0, np.int64)  # kinds (codes, then those that mean no class) that the last rows held
+        self._met = np.empty(0, np.int64)  # kinds (codes, then those that mean no class) in the last rows
         self._same = np.empty(0, bool)
         self._kinds: dict[np.dtype, np.ndarray] = {}
 
     def counted(self) -> np.ndarray:
-        """The counts (code, y, x).
+        """Return the counts (code, y, x).
 
         Raises:
-            UserError: the map is damaged, or holds a code that is not among those given.
+            UserError: the map is damaged, or has a code that is not among those given.
         """
         rows, columns = self._placement.window()
         with closing(_read_ahead(self._source, windows(rows, columns, self._source.block))) as stream:
@@ -94,11 +94,11 @@ class _Counts:
     def _compare(self, data: np.ndarray, window: Window, placement: Straight) -> None:
         """Count code by code over the rows of each row of the grid, then over the columns of each column.
 
-        Comparisons of small numbers run through memory at its speed, so that twenty of them cost less than one look-up.
+        Comparisons of small numbers are as fast as memory, so that twenty of them cost less than one look-up.
         """
         across = placement.column[window[1]]
         firsts = _firsts(across)
-        self._met = self._met[:0]  # what is met here is met in the next rows, too, and hardly anything else
+        self._met = self._met[:0]  # kinds that occur here mostly occur in the next rows, too
         n = len(self._codes)
         for first, last in _runs(placement.row[window[0]]):
             rows = data[first:last]
@@ -116,7 +116,7 @@ class _Counts:
             self._counts[self._met[classes, None], i, across[firsts]] += sums[classes]
 
     def _by_code(self, rows: np.ndarray, kinds: np.ndarray, firsts: np.ndarray) -> np.ndarray:
-        """How often the given kinds lie in each group of columns that begins at `firsts`: (kind, group)."""
+        """Count the given kinds in each group of columns that begins at `firsts`: (kind, group)."""
         flat, values = rows.reshape(-1), (*self._codes, *self._source.missing)
         if self._same.size < flat.size:
             self._same = np.empty(flat.size, bool)
@@ -129,12 +129,12 @@ class _Counts:
         return sums
 
     def _able(self, dtype: np.dtype) -> np.ndarray:
-        """The kinds that numbers of a type can stand for."""
+        """Return the kinds that numbers of a type can have."""
         limits, values = np.iinfo(dtype), np.array((*self._codes, *self._source.missing))
         return np.flatnonzero((values >= limits.min) & (values <= limits.max))
 
     def _tally(self, data: np.ndarray, window: Window, placement: Straight | Curved) -> None:
-        """Count by looking up the cell and the place of the code of every cell of the map."""
+        """Count by looking up the grid cell and the kind of every cell of the map."""
         kinds = self._kinds_of(data.dtype)
         n, unsigned = len(self._codes) + 2, np.dtype(f"u{data.dtype.itemsize}")
         for band in placement.bands(*window):
@@ -148,7 +148,7 @@ class _Counts:
             self._counts[:, band.box[0], band.box[1]] += counts[..., :-2].transpose(2, 0, 1).astype(np.int32)
 
     def _kinds_of(self, dtype: np.dtype) -> np.ndarray:
-        """Of every number of a type, by its bits: place among the codes, then missing, then unknown."""
+        """Return the kind of every number of a type, by its bits: place among the codes, then missing, then unknown."""
         if dtype not in self._kinds:
             n = len(self._codes)
             numbers = np.arange(256**dtype.itemsize, dtype=f"u{dtype.itemsize}").view(dtype)
@@ -174,9 +174,9 @@ class _Counts:
 
 
 def _read_ahead(source: ClassMap, wanted: Iterable[Window]) -> Generator[tuple[Window, np.ndarray]]:
-    """Read windows one after the other, the next while the last is being counted; windows without a class are left out.
+    """Yield windows and their codes, the next one read while the last is counted; those without a class are left out.
 
-    All reading is done in one thread of its own: GDAL's files must not change threads.
+    All reading is done in one thread: GDAL's files must not change threads.
     """
     opening = source.open()
     with ThreadPoolExecutor(1, "read-ahead") as thread:
@@ -195,7 +195,7 @@ def _read_ahead(source: ClassMap, wanted: Iterable[Window]) -> Generator[tuple[W
 
 
 def windows(rows: slice, columns: slice, block: tuple[int, int]) -> Iterator[Window]:
-    """Windows over a part of a map, row by row, that begin and end at its stored blocks, each of a few MB.
+    """Yield windows over a part of a map, row by row, that begin and end at its stored blocks, each of a few MB.
 
     Args:
         rows: of the map.
@@ -212,7 +212,7 @@ def windows(rows: slice, columns: slice, block: tuple[int, int]) -> Iterator[Win
 
 
 def _whole(wanted: int, block: int, span: slice) -> int:
-    """The multiple of a block next to a wanted length, at least one block, unless blocks are far larger than that."""
+    """Return the multiple of a block next to a wanted length, at least one block, unless blocks are far larger."""
     return wanted if block > 4 * wanted else max(1, wanted // block) * block
 
 
@@ -225,12 +225,12 @@ def _pieces(span: slice, length: int) -> Iterator[slice]:
 
 
 def _firsts(cells: np.ndarray) -> np.ndarray:
-    """Where in a row of cells another one begins."""
+    """Return where in a row of cells another one begins."""
     return np.concatenate(([0], np.flatnonzero(np.diff(cells)) + 1))
 
 
 def _runs(cells: np.ndarray) -> Iterator[tuple[int, int]]:
-    """First and last (exclusive) of every run of the same cell, of at most 255."""
+    """Yield first and last (exclusive) of every run of the same cell, of at most 255."""
     firsts = _firsts(cells)
     for first, last in zip(firsts, [*firsts[1:], len(cells)], strict=True):
         for start in range(first, last, _MOST):

@@ -1,8 +1,8 @@
-"""Which cell of a grid every cell of a map counts for: that which holds its centre.
+"""Placement of the cells of a map in those of a grid: each counts for the grid cell that contains its centre.
 
-Where both have the same CRS, rows and columns are assigned apart. Elsewhere centres are interpolated between exactly
-transformed ones, with a bound on the error, and those that lie closer to an edge than this bound are transformed
-exactly: the outcome is that of transforming every centre, at a twentieth of its cost.
+Where both have the same CRS, rows and columns are placed separately. Elsewhere centres are interpolated between exactly
+transformed ones, with a bound on the error, and those closer to an edge than this bound are transformed exactly: the
+result is that of transforming every centre, in a twentieth of the time.
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from odc.geo.geobox import GeoBox
 
 OUTSIDE: Final = -1
 _BAND: Final = 64  # rows of a map that are placed at once, and most cells between exactly transformed centres
-_SEGMENT: Final = 8  # cells in a row that are placed together where they all lie in one cell of the grid
-_TOLERANCE: Final = 1e-3  # of a cell of the grid: where interpolation errs by more, centres are transformed closer by
-_NOWHERE: Final = -1e6  # for centres that have no place in the grid's CRS
+_SEGMENT: Final = 8  # cells in a row that are placed together where they all are in one cell of the grid
+_TOLERANCE: Final = 1e-3  # of a cell of the grid: where interpolation errs by more, more centres are transformed
+_NOWHERE: Final = -1e6  # of centres for which the grid's CRS is undefined
 _SLACK: Final = 1e-9  # for rounding
 
 
 @dataclass(frozen=True)
 class Band:
-    """Some rows of a window of a map, and the cells of the grid that they count for."""
+    """Some rows of a window of a map, and the cells of the grid for which they count."""
 
     rows: slice  # of the window
     box: tuple[slice, slice]  # rows and columns of the grid
@@ -41,11 +41,11 @@ class Straight:
         self.column = _bounded(b.c + b.a * columns, target.shape[1])
 
     def window(self) -> tuple[slice, slice]:
-        """The rows and columns of the map that count for some cell."""
+        """Return the rows and columns of the map that count for some cell."""
         return _span(self.row), _span(self.column)
 
     def bands(self, rows: slice, columns: slice) -> Iterator[Band]:
-        """The cells that a window's cells count for; it must lie within `window`."""
+        """Yield the cells for which a window's cells count; it must be within `window`."""
         across = self.column[columns]
         for start in range(rows.start, rows.stop, _BAND):
             down = self.row[start : min(start + _BAND, rows.stop)]
@@ -65,7 +65,7 @@ class Curved:
         self._transform = source.crs.transformer_to_crs(target.crs)
 
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the map around all that count for some cell."""
+        """Return rows and columns of the map around all that count for some cell."""
         extent = self._target.extent
         left, bottom, right, top = extent.boundingbox
         outline = extent.to_crs(self._source.crs, resolution=max(right - left, top - bottom) / 256)
@@ -78,14 +78,14 @@ class Curved:
         )
 
     def exact(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where centres lie in the grid, counted in its cells: down and across."""
+        """Return the places of centres in the grid, counted in its cells: down and across."""
         x, y = self._transform(*(self._forward @ (columns + 0.5, rows + 0.5)))
         across, down = self._inverse @ (np.asarray(x), np.asarray(y))
         known = np.isfinite(across) & np.isfinite(down)
         return np.where(known, down, _NOWHERE), np.where(known, across, _NOWHERE)
 
     def bands(self, rows: slice, columns: slice) -> Iterator[Band]:
-        """The cells that a window's cells count for."""
+        """Yield the cells for which a window's cells count."""
         step, error = self._lattice(rows, columns)
         nodes = columns.start + step * np.arange(-(-(columns.stop - columns.start) // step) + 1)
         above = self.exact(np.full(len(nodes), rows.start), nodes)
@@ -99,9 +99,9 @@ class Curved:
             above = below
 
     def _lattice(self, rows: slice, columns: slice) -> tuple[int, float]:
-        """Distance of exactly transformed centres, and twice the most that interpolation between them errs by.
+        """Return the distance of exactly transformed centres, and twice the largest error of interpolation.
 
-        It errs most midway between nodes, along rows and along columns; both are measured over the whole window.
+        The error is largest midway between nodes, along rows and along columns; both are measured in all of the window.
         """
         step = _BAND
         while step > 1:
@@ -123,7 +123,7 @@ class Curved:
     def _place(
         self, down: np.ndarray, columns: slice, lines: list[np.ndarray], step: int, error: float
     ) -> tuple[tuple[slice, slice], np.ndarray]:
-        """Box of the grid and place in it of the cells of some rows, whose places at the nodes are `lines`."""
+        """Return a box of the grid, and in it the places of the cells of some rows; those of the nodes are `lines`."""
         length = min(_SEGMENT, step)
         width = columns.stop - columns.start
         starts, slopes, whole = [], [], np.array(True)
@@ -152,7 +152,7 @@ class Curved:
 
 
 def place(source: GeoBox, target: GeoBox) -> Straight | Curved:
-    """How cells of a map (`source`) are assigned to those of a grid (`target`)."""
+    """Return the placement of cells of a map (`source`) in those of a grid (`target`)."""
     rotated = any(of.transform.b or of.transform.d for of in (source, target))
     return Curved(source, target) if rotated or source.crs != target.crs else Straight(source, target)
 
@@ -168,7 +168,7 @@ def _span(cells: np.ndarray) -> slice:
 
 
 def _box(lines: list[np.ndarray], shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the grid that hold all places, and a rim for those that interpolation misses; or nothing."""
+    """Return rows and columns of the grid around all places, with a margin for the error of interpolation."""
     box = []
     for line, n in zip(lines, shape, strict=True):
         first = min(max(0, int(np.floor(line.min())) - 1), n)
@@ -177,7 +177,7 @@ def _box(lines: list[np.ndarray], shape: tuple[int, int]) -> tuple[slice, slice]
 
 
 def _in_box(places: list[np.ndarray], box: tuple[slice, slice]) -> np.ndarray:
-    """Places (down, across) as places in a box, row by row; one past its last where they lie outside."""
+    """Return places (down, across) as places in a box, row by row; one past its last where they are outside."""
     height, width = (side.stop - side.start for side in box)
     i, j = (np.floor(place).astype(np.int32) - side.start for place, side in zip(places, box, strict=True))
     inside = (i >= 0) & (i < height) & (j >= 0) & (j < width)

@@ -1,9 +1,8 @@
 """ESA WorldCereal 2021: zips of GeoTIFFs, one file an agro-ecological zone (AEZ), read in place.
 
-Source: WorldCereal 2021 v100 (Van Tricht et al. 2023; Zenodo record 7875105). A product says of every cell whether
-it is its crop (100) or not (0); all other values are taken as missing, whatever the file calls its no-data value.
-Products are put together cell by cell into classes of a legend of our own. The map is itself a product of remote
-sensing, and no ground truth.
+Source: WorldCereal 2021 v100 (Van Tricht et al. 2023; Zenodo record 7875105). In a product every cell is its
+crop (100) or not (0); all other values count as missing, whatever the file's no-data value. Products are combined cell
+by cell into classes of a legend of our own. The map is itself a product of remote sensing, and no ground truth.
 """
 
 import re
@@ -35,7 +34,7 @@ WINTER, MAIZE, DROPPED, OTHER_CROP, OTHER = 1, 2, 3, 4, 10  # codes of the legen
 CODES: Final[tuple[int, ...]] = (WINTER, MAIZE, DROPPED, OTHER_CROP, OTHER)
 NEEDED: Final = ("wintercereals", "maize")
 OPTIONAL: Final = ("springcereals", "temporarycrops")
-MISSING, ABSENT, PRESENT = 0, 1, 2  # what a product says of a cell; where zones overlap, the largest
+MISSING, ABSENT, PRESENT = 0, 1, 2  # values of a cell in a product; where zones overlap, the largest
 _ZIP = re.compile(r"(?P<name>wintercereals|springcereals|temporarycrops|maize)_classification.*\.zip$", re.IGNORECASE)
 _YEAR = re.compile(r"WorldCereal_(20\d\d)(?!\d)", re.IGNORECASE)
 _SECOND = re.compile(r"maize-second", re.IGNORECASE)  # the second maize season is no summer crop of ours
@@ -44,20 +43,20 @@ _RIM: Final = 0.2  # degrees around the region that the grid may reach beyond it
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a folder or a zip."""
+    """Return whether it is a folder or a zip."""
     return path.is_dir() or path.suffix.lower() == ".zip"
 
 
 def find(path: Path, year: int | None, region: BaseGeometry) -> "ZoneMap":
-    """The map in the zips of a folder; only files of zones that meet the region are taken.
+    """Find the map in the zips of a folder; only files of zones that overlap the region are used.
 
     Args:
         path: folder of the zips, or one of them.
         year: preferred where there are zips of several.
-        region: that is mapped, in longitude and latitude.
+        region: to be mapped, in longitude and latitude.
 
     Raises:
-        UserError: a needed zip is missing, or one is empty, damaged or holds something else; or none meets the region.
+        UserError: a needed zip is missing, empty, damaged or has other content; or none overlaps the region.
     """
     folder = path if path.is_dir() else path.parent
     if not path.exists():
@@ -75,14 +74,14 @@ def find(path: Path, year: int | None, region: BaseGeometry) -> "ZoneMap":
 
 
 def _choose(folder: Path, year: int | None) -> tuple[dict[str, Path], int | None]:
-    """The zips of one year, by product."""
+    """Return the zips of one year, by product, and the year."""
     found: dict[int | None, dict[str, Path]] = {}
     for path in sorted(folder.iterdir()):
         match = _ZIP.search(path.name)
         if match is None or _SECOND.search(path.name):
             continue
-        told = _YEAR.search(path.name)
-        of_year = found.setdefault(int(told[1]) if told else None, {})
+        named = _YEAR.search(path.name)
+        of_year = found.setdefault(int(named[1]) if named else None, {})
         name = match["name"].lower()
         if name in of_year:
             raise UserError(f"{folder} holds {of_year[name].name} and {path.name}, which are one product: remove one.")
@@ -108,19 +107,19 @@ def _choose(folder: Path, year: int | None) -> tuple[dict[str, Path], int | None
 class ZoneFile:
     """The GeoTIFF of one zone."""
 
-    path: str  # as GDAL knows it
+    path: str  # in GDAL's form
     shown: str
     layout: RasterHeader
 
     def meets(self, area: BaseGeometry) -> bool:
-        """Whether it reaches into an area in longitude and latitude."""
+        """Return whether it overlaps an area in longitude and latitude."""
         return bool(
             self.layout.geobox.extent.to_crs("EPSG:4326", resolution=_resolution(self.layout)).geom.intersects(area)
         )
 
 
 def _resolution(layout: RasterHeader) -> float:
-    """Distance of the points that an outline is transformed by."""
+    """Return the distance of an outline's points when it is transformed."""
     extent = layout.geobox.extent.boundingbox
     return max(extent.span_x, extent.span_y) / 64
 
@@ -143,7 +142,7 @@ def _look_into(path: Path) -> list[ZoneFile]:
 
 @dataclass(frozen=True)
 class ZoneMap:
-    """The classes of all products together, on the cells of the first zone's file of winter cereals, carried on."""
+    """The classes of all products together, on the cells of the first zone's file of winter cereals, extended."""
 
     year: int | None
     files: tuple[tuple[str, tuple[ZoneFile, ...]], ...]  # by product
@@ -153,7 +152,7 @@ class ZoneMap:
 
     @property
     def name(self) -> str:
-        """Of all zips."""
+        """Names of all zips."""
         return ", ".join(Path(path).name for _, path in self.zips)
 
     @property
@@ -182,7 +181,7 @@ class ZoneMap:
 
     @contextmanager
     def open(self) -> Iterator["ProductsReader"]:
-        """Open it for reading; files are opened when a window meets them."""
+        """Open the map for reading; a file is opened when the first window overlaps it."""
         with ExitStack() as stack:
             readers = {
                 name: [ZoneReader(file.path, file.shown, file.layout, self.geobox, stack) for file in files]
@@ -191,7 +190,7 @@ class ZoneMap:
             yield ProductsReader(readers)
 
     def digest(self) -> str:
-        """Of the names, sizes and checksums that the zips' directories hold of their files."""
+        """Return a digest of the names, sizes and checksums in the zips' directories."""
         contents = {}
         for name, path in self.zips:
             with zipfile.ZipFile(path) as content:
@@ -206,7 +205,7 @@ class ProductsReader:
         self._readers = readers
 
     def read(self, rows: slice, columns: slice) -> np.ndarray | None:
-        """Codes of the legend, uint8 (rows, columns); None where a needed product says nothing at all.
+        """Read codes of the legend, uint8 (rows, columns); None where no file of a needed product overlaps them.
 
         Raises:
             UserError: a file is damaged there.
@@ -227,10 +226,10 @@ def combine(
     springcereals: np.ndarray | None = None,
     temporarycrops: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Codes of the legend from what every product says of the same cells: missing, absent or present.
+    """Return codes of the legend from the values of all products in the same cells: missing, absent or present.
 
-    Missing where one of the first two is; the others count as absent where they are missing, for spring cereals are
-    mapped in some zones only.
+    The code is missing where one of the first two products is; the others count as absent where they are missing, as
+    spring cereals are mapped in some zones only.
     """
     codes = _TOGETHER[wintercereals * np.uint8(3) + maize]
     known = codes != NO_DATA

@@ -1,4 +1,4 @@
-"""One raster among several that make up a map, read on the cells of that map."""
+"""The raster of one zone, read on the cells of a map of several zones."""
 
 from contextlib import ExitStack
 from typing import Any, Final
@@ -14,21 +14,21 @@ from pipeline.base.errors import UserError
 from pipeline.references.geotiff import RasterHeader, opened
 
 _NOWHERE: Final = -1
-_TOLERANCE: Final = 0.001  # of a cell, that places may err by in a raster of another CRS
+_TOLERANCE: Final = 0.001  # of a cell: the largest error of a place in a raster of another CRS
 
 
 class ZoneReader:
-    """What a raster of 0 (not the class) and 100 (the class) says of the map's cells; opened when it is met."""
+    """A raster of 0 (not the class) and 100 (the class), read on the map's cells; opened when it is first needed."""
 
     def __init__(self, path: str, shown: str, layout: RasterHeader, cells: GeoBox, stack: ExitStack) -> None:
-        """Keep where it lies.
+        """Compute the raster's cell of every row and column of the map.
 
         Args:
-            path: as GDAL knows it.
+            path: in GDAL's form.
             shown: the path for people.
             layout: of the raster.
-            cells: of the map; each takes the value of the raster's cell that holds its centre.
-            stack: closes what is opened.
+            cells: of the map; each has the value of the raster's cell that contains its centre.
+            stack: closes the file.
         """
         self._path, self._shown, self._cells, self._stack = path, shown, cells, stack
         own = layout.geobox
@@ -41,7 +41,7 @@ class ZoneReader:
         self._file: Any = None
 
     def read(self, rows: slice, columns: slice) -> np.ndarray | None:
-        """0 missing, 1 not the class, 2 the class: uint8 (rows, columns); None where the raster does not reach.
+        """Read 0 missing, 1 not the class, 2 the class: uint8 (rows, columns); None outside of the raster.
 
         Raises:
             UserError: it is damaged there.
@@ -84,6 +84,6 @@ class ZoneReader:
 
 
 def _nearest(n: int, scale: float, offset: float, size: int) -> np.ndarray:
-    """For the centres of `n` cells, the cell of a raster of `size` that holds each; -1 where none does."""
+    """Return the cell of a raster of `size` that contains each centre of `n` cells; -1 where none does."""
     place = np.floor(offset + scale * (np.arange(n) + 0.5) + 1e-6).astype(np.int64)
     return np.where((place >= 0) & (place < size), place, _NOWHERE)

@@ -1,4 +1,4 @@
-"""What the machine under this process has: memory and GPUs."""
+"""The memory and the GPUs of this machine."""
 
 from distributed.system import memory_limit
 

@@ -1,12 +1,12 @@
-"""Reading, computing and writing at the same time: three tasks of a worker, each in its turn.
+"""Overlap of reading, computing and writing: three tasks of a worker, each in one of these steps.
 
-A task reads in the worker's thread. When it is its turn to compute it leaves that thread, so that the next task can
-read meanwhile; when it is its turn to write, the next one computes. Each turn is one task's at a time, and is left
-only for the next one: what is slowest sets the pace, and nothing piles up before it.
+A task reads in the worker's thread. When it may compute it leaves that thread, so that the next task can read at the
+same time; when it may write, the next one computes. One task at a time is in each step, and stays there until the next
+step is free: the slowest step sets the pace, and no queue grows before it.
 
-Meant for GPUs. On a CPU it gains little, for the network's many small operations and the tasks that read and write wait
-for each other's hold of the interpreter (1.50 s a shard of 1024 x 1024 against 1.61 s one after the other, on a worker
-with a second core to itself), and takes the memory of three tasks.
+This is for GPUs. On a CPU it gains little: the network's many small operations compete for the interpreter's lock with
+the tasks that read and write (1.50 s a shard of 1024 x 1024 against 1.61 s one after the other, on a worker with a
+second core to itself). It takes the memory of three tasks.
 """
 
 import threading
@@ -21,28 +21,28 @@ _thread = threading.local()
 
 @contextmanager
 def stages_in_turn(*, overlap: bool) -> Iterator[Callable[[], None]]:
-    """Compute in turn inside the block; call what it yields before writing.
+    """Wait until this task may compute, and yield a function to call before it writes.
 
-    A worker of one thread then computes all the time, and holds what three tasks need: one has read, one computes, one
-    writes. Without `overlap`, and outside of Dask, the block just runs.
+    A worker of one thread then computes all the time, with three tasks in memory: one has read, one computes, one
+    writes. Without `overlap`, and outside of Dask, nothing waits.
     """
     if not overlap:
         yield lambda: None
         return
     _computing.acquire()
-    held = _computing
+    step = _computing
     try:
         _leave_thread()
 
         def write() -> None:
-            nonlocal held
+            nonlocal step
             _writing.acquire()
-            held.release()
-            held = _writing
+            step.release()
+            step = _writing
 
         yield write
     finally:
-        held.release()
+        step.release()
 
 
 def _leave_thread() -> None:
@@ -50,6 +50,6 @@ def _leave_thread() -> None:
         get_worker()
     except ValueError:  # not on a worker
         return
-    if not getattr(_thread, "left", False):  # a task that is tried again has left; its thread takes no other
+    if not getattr(_thread, "left", False):  # a task that is tried again has left already
         _thread.left = True
         secede()

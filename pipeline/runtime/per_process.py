@@ -1,4 +1,4 @@
-"""What tasks need at hand, such as a trained network: made once in every process that they run in."""
+"""Objects that tasks need, such as a trained network: made once in every process in which tasks run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,42 +7,42 @@ from distributed import Worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 GPU = "GPU"  # the resource that a worker with a GPU declares: `dask worker ... --resources GPU=1`
-_held: dict[str, Any] = {}
+_objects: dict[str, object] = {}
 
 
 def make(key: str, maker: Callable[[str], Any], device: str) -> None:
-    """Make it with `maker(device)`; an error is kept and raised where it is asked for."""
+    """Make an object with `maker(device)`; an error is kept, and raised by `get`."""
     try:
-        _held[key] = maker(device)
-    except Exception as error:  # a worker must start nevertheless: its tasks fail, and say why
-        _held[key] = error
+        _objects[key] = maker(device)
+    except Exception as error:  # a worker must start nevertheless: its tasks fail, with the reason
+        _objects[key] = error
 
 
 def get(key: str) -> Any:
-    """What was made under this key in this process.
+    """Return the object that was made under a key in this process.
 
     Raises:
-        Exception: what making it raised.
+        Exception: the error that `make` kept.
     """
-    made = _held[key]
+    made = _objects[key]
     if isinstance(made, Exception):
         raise made
     return made
 
 
 def drop(key: str) -> None:
-    """Forget it."""
-    _held.pop(key, None)
+    """Delete an object."""
+    _objects.pop(key, None)
 
 
 def problem(key: str) -> str | None:
-    """Why it could not be made in this process, or None."""
-    made = _held.get(key)
+    """Return why an object could not be made in this process, or None."""
+    made = _objects.get(key)
     return f"{type(made).__name__}: {made}" if isinstance(made, Exception) else None
 
 
 class Holder(WorkerPlugin):
-    """Makes it when a worker starts, on the GPU of those that declare one, and drops it when it is no longer needed."""
+    """A plugin that makes an object when a worker starts, on its GPU if it declares one, and deletes it at the end."""
 
     idempotent = False
 
@@ -51,9 +51,9 @@ class Holder(WorkerPlugin):
         self._key, self._make = key, make
 
     def setup(self, worker: Worker) -> None:
-        """Called by Dask on every worker, also on those that join later."""
+        """Make the object: called by Dask on every worker, also on those that join later."""
         make(self._key, self._make, "auto" if worker.state.total_resources.get(GPU) else "cpu")
 
     def teardown(self, worker: Worker) -> None:
-        """Called by Dask when the plugin is unregistered, or the worker ends."""
+        """Delete the object: called by Dask when the plugin is unregistered, or the worker ends."""
         drop(self._key)

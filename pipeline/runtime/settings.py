@@ -13,7 +13,7 @@ TLS_KEYS: Final = ("tls_ca_file", "tls_cert", "tls_key")
 
 
 class Cluster(Section):
-    """Where shards are worked on, and how much may go wrong there."""
+    """Where the work is done, and how much may fail there."""
 
     scheduler: str | None = Field(None, description="none: in process; local: a cluster here; tcp://...: that one")
     workers: Count = Field(default_factory=lambda: os.cpu_count() or 1, description="of the local cluster")
@@ -32,7 +32,7 @@ class Cluster(Section):
 
     @property
     def tls(self) -> tuple[Path, Path, Path] | None:
-        """Authority, certificate and key, or None where Dask goes without TLS."""
+        """Files of authority, certificate and key, or None where Dask works without TLS."""
         if self.tls_ca_file is None or self.tls_cert is None or self.tls_key is None:
             return None
         return self.tls_ca_file, self.tls_cert, self.tls_key

@@ -1,4 +1,4 @@
-"""What every stage hands back, and how it works through its shards."""
+"""The result of a stage, and the loop over its shards."""
 
 import errno
 import logging
@@ -29,10 +29,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageResult:
-    """The end of a stage: whether it had anything to do, what lies where, and figures for the summary."""
+    """The result of a stage: whether it had anything to do, its outputs, and facts for the summary."""
 
     stage: Stage
-    fresh: bool  # False: all was there already with the same fingerprint, nothing was done
+    fresh: bool  # False: all of it existed with the same fingerprint, nothing was done
     outputs: tuple[Location, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)  # JSON-able
 
@@ -49,15 +49,15 @@ def run_shards(
 ) -> Iterator[Result]:
     """Yield the result of every shard as it is ready; a shard that fails stops no other, unless too many do.
 
-    What the tasks took is handed to `accounting.collect`.
+    The accounts of the tasks go to `accounting.collect`.
 
     Args:
-        executor: where they are worked on.
+        executor: where the work is done.
         work: called with each of `shards`.
-        shards: or groups of shards, each worked on in one task.
+        shards: or groups of shards, one group a task.
         stage: name of the tasks.
-        reporter: where progress goes.
-        pixels: that the tasks will count in all, where that is known: progress is then measured by them.
+        reporter: shows progress.
+        pixels: the number that the tasks will count in all, if known: progress is then measured by it.
         gpu: whether the work belongs on a GPU where there is one.
 
     Raises:
@@ -91,12 +91,12 @@ def run_shards(
 
 
 def _hopeless(error: Exception | None) -> bool:
-    """Whether no other shard can fare better: the disk is full, or another run has taken over."""
+    """Return whether all other shards would fail too: the disk is full, or another run has taken over."""
     return isinstance(error, Superseded) or (isinstance(error, OSError) and error.errno in _FULL)
 
 
 def _accounted(work: Callable[[Work], Result], retries: int, item: Work) -> tuple[Result, Account]:
-    """Do one task where it belongs, and say what it took; input and output that fail for the moment are tried again."""
+    """Do one task and return its account, too; where input or output fails for the moment it is tried again."""
 
     def attempt() -> Result:
         try:
@@ -113,6 +113,6 @@ def _accounted(work: Callable[[Work], Result], retries: int, item: Work) -> tupl
             result = patiently(attempt, 1 + retries, time.sleep)
         except Transient as error:
             failure = error.__cause__
-    if failure is not None:  # raised out here: as the context of its own cause it could not be sent from a worker
+    if failure is not None:  # raised here: within the handler it would be its own context, and could not be pickled
         raise failure
     return result, account

@@ -1,4 +1,4 @@
-"""What each stage took, `summary.json` beside the year's outputs: a resumed run still tells the whole story."""
+"""The file `summary.json` beside the year's outputs: time, memory and failures of every stage, over resumed runs."""
 
 import json
 import time
@@ -8,15 +8,16 @@ from typing import Any, Final
 from pipeline.base.accounting import Account, peak_memory
 from pipeline.base.files import write_text
 from pipeline.base.locations import Location
+from pipeline.runtime.executor import Capacity
 
 FILE: Final = "summary.json"
 
 
 def read_summary(folder: Location) -> dict[str, dict[str, Any]]:
-    """By stage, what `record_stage` noted; empty where nothing has been recorded."""
+    """Return the records of `record_stage` by stage; empty where nothing has been recorded."""
     try:
         summary: dict[str, dict[str, Any]] = json.loads((folder / FILE).read_text())
-    except (FileNotFoundError, ValueError):  # figures for information only: a damaged file is begun anew
+    except (FileNotFoundError, ValueError):  # for information only: a damaged file is written again
         return {}
     return summary
 
@@ -26,17 +27,17 @@ def record_stage(
     stage: str,
     started: float,
     tasks: Account,
-    where: dict[str, Any],
+    where: Capacity,
     failed: dict[str, str] | None = None,
 ) -> float:
-    """Note what a stage has just done, and return the seconds that it took.
+    """Record what a stage has just done, and return the seconds that it took.
 
     Args:
         folder: of the year.
         stage: its name.
         started: `time.perf_counter()` when it began.
-        tasks: what its tasks took; `seconds` there is their sum.
-        where: the executor's description.
+        tasks: the sum of its tasks' accounts.
+        where: the workers that did them.
         failed: shards that failed, with the reason.
     """
     seconds = time.perf_counter() - started
@@ -51,7 +52,7 @@ def record_stage(
         "bytes_written": tasks.bytes_written,
         "peak_memory": tasks.peak_memory or peak_memory(),  # a stage without tasks works in this process
         "failed": failed or {},
-        "where": where,
+        "where": where.as_json(),
     }
     write_text(folder / FILE, json.dumps({**read_summary(folder), stage: entry}, indent=1) + "\n")
     return seconds

@@ -1,4 +1,4 @@
-"""What an archive of granules on the network offers, and how it fails."""
+"""The protocol of an archive of granules on the network, and its errors."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -17,27 +17,27 @@ class Remote:
     url: str
     size: int | None = None  # bytes, where the catalogue knows them exactly
     about: int | None = None  # bytes, rounded: for plans, not for checks
-    algorithm: str = ""  # of the checksum, as hashlib calls it; empty: the catalogue gives none that can be computed
+    algorithm: str = ""  # of the checksum, hashlib's name; empty: the catalogue has none that can be computed
     checksum: str = ""  # lower-case hexadecimal
 
 
 class Unavailable(Transient):
-    """A service does not answer, is overloaded, or broke a transfer off."""
+    """A service does not answer, is overloaded, or has interrupted a transfer."""
 
 
 class Refused(UserError):
-    """The archive gives nothing at all: credentials or a licence are missing. Trying again is useless."""
+    """The archive refuses all files: credentials or a licence are missing. Trying again is useless."""
 
 
 class NotServed(UserError):
-    """The archive does not give this one file. Trying again is useless."""
+    """The archive refuses this one file. Trying again is useless."""
 
 
 class Archive(Protocol):
-    """Where granules are listed and fetched; used by several threads at once."""
+    """An archive of granules; used by several threads at once."""
 
     def search(self, product: str, version: str, year: int, tile: Tile) -> list[Remote]:
-        """Files of a product whose names say that year and tile.
+        """Return the files of a product whose names have this year and tile.
 
         Raises:
             Unavailable: the catalogue does not answer.
@@ -46,11 +46,11 @@ class Archive(Protocol):
         ...
 
     def fetch(self, remote: Remote) -> Generator[bytes, None, None]:
-        """The content of a file, piece by piece; it ends early only by an error.
+        """Yield the content of a file, piece by piece; it ends early only by an error.
 
         Raises:
-            Unavailable: the archive does not answer, or the transfer broke off.
+            Unavailable: the archive does not answer, or the transfer was interrupted.
             Refused: it refuses the credentials, or a licence has not been accepted.
-            NotServed: it does not give this file.
+            NotServed: it refuses this file.
         """
         ...

@@ -1,4 +1,4 @@
-"""Bit fields of quality layers, and rules on them that say which observations count."""
+"""Bit fields of quality layers, and rules on them that decide which observations count."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-OBSERVED: Final = "observed"  # count of pixels that hold a value, whatever its quality
+OBSERVED: Final = "observed"  # count of pixels with a value, whatever its quality
 ACCEPTED: Final = "accepted"  # count of those that pass every rule
 
 
@@ -20,13 +20,13 @@ class BitField:
     last: int
 
     def of(self, quality: np.ndarray) -> np.ndarray:
-        """The field's values."""
+        """Return the field's values."""
         return (quality >> self.first) & ((1 << (self.last - self.first + 1)) - 1)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """An observation counts only if a bit field holds one of the accepted values."""
+    """A rule: an observation counts only if a bit field has one of the accepted values."""
 
     name: str
     field: BitField
@@ -38,7 +38,7 @@ class Rule:
         return np.isin(self.field.of(np.arange(1 << 16)), self.accept)
 
     def describe(self) -> str:
-        """The rule as a line: "cloud_state (FparExtra_QC bits 0-1) in 0, 1"."""
+        """Return the rule as a line: "cloud_state (FparExtra_QC bits 0-1) in 0, 1"."""
         bits = f"bit {self.field.first}" if self.field.first == self.field.last else f"bits {self._span}"
         return f"{self.name} ({self.field.layer} {bits}) in {', '.join(_runs(self.accept))}"
 
@@ -50,15 +50,15 @@ class Rule:
 def judge(
     rules: Sequence[Rule], layers: Mapping[str, np.ndarray], observed: np.ndarray
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Which observations pass every rule, and how many each rule alone would reject.
+    """Return which observations pass every rule, and how many each rule alone would reject.
 
     Args:
         rules: all of them must pass.
         layers: quality layers of unsigned integers of at most 16 bits, (n,).
-        observed: which pixels hold a value at all, (n,).
+        observed: which pixels have a value at all, (n,).
 
     Returns:
-        Boolean array (n,), and counts: `OBSERVED`, `ACCEPTED`, and by rule name what that rule rejects.
+        Boolean array (n,), and counts: `OBSERVED`, `ACCEPTED`, and by rule name the number that this rule rejects.
     """
     accepted = observed.copy()
     counts = {OBSERVED: int(np.count_nonzero(observed))}
@@ -71,9 +71,9 @@ def judge(
 
 
 def look_up(table: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """What a table of booleans, of at least 256 or 65,536, says of unsigned integers of 8 or 16 bits, (n,).
+    """Look up unsigned integers of 8 or 16 bits, (n,), in a table of at least 256 or 65,536 booleans.
 
-    For 8 bits this goes through `bytes.translate`, several times faster than indexing.
+    For 8 bits `bytes.translate` is used, which is several times faster than indexing.
     """
     if values.dtype != np.uint8:
         return table[values]
@@ -81,7 +81,7 @@ def look_up(table: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _runs(values: Sequence[int]) -> list[str]:
-    """Whole numbers in order, three or more in a row as "3-65535"."""
+    """Return whole numbers in order, three or more in a row as "3-65535"."""
     ordered = np.unique(values)
     parts = []
     for run in np.split(ordered, np.flatnonzero(np.diff(ordered) > 1) + 1):

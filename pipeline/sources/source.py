@@ -1,10 +1,10 @@
-"""What every source of observations gives: scenes, and the pixels of a window of one. The readers are its plug-ins."""
+"""The protocol of sources of observations: scenes, and the pixels of a window of one. Readers are its plug-ins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -21,7 +21,7 @@ class Scene:
     path: Path
     day: date
     geobox: GeoBox  # all of its pixels
-    place: str  # tells scenes of one date apart: the tile, or the file's place
+    place: str  # distinguishes scenes of one date: the tile, or the file's place
 
     @property
     def key(self) -> str:
@@ -31,75 +31,82 @@ class Scene:
 
 @dataclass(frozen=True)
 class Checked:
-    """What opening a file has shown."""
+    """The result of checking a file."""
 
     scenes: tuple[Scene, ...]
-    digest: str  # SHA-256 of the content: it decides, not the name
-    simulated: str = ""  # what simulated files say of themselves
+    digest: str  # SHA-256 of the content; the name does not count
+    simulated: str = ""  # origin of a simulated file, from its attribute
+
+
+class Origin(TypedDict):
+    """Attributes of a cube that name its origin."""
+
+    source: str  # product and version
+    qc_policy: str
 
 
 @dataclass
 class Decoded:
-    """What n raw pixels say."""
+    """The values of n raw pixels."""
 
     values: dict[str, np.ndarray]  # by channel, in stored units, (n,); meaningless where not valid
     valid: dict[str, np.ndarray]  # by channel, (n,) boolean: an observation that counts
     static: np.ndarray | None = None  # (n,) boolean: of a land cover that never has values (water, urban, ...)
     crop: np.ndarray | None = None  # (n,) boolean: the product's own land cover calls it crops
-    observed: np.ndarray | None = None  # (n,) boolean, where `crop` means something
-    counts: dict[str, int] = field(default_factory=dict)  # pixels by what became of them; see `quality.judge`
+    observed: np.ndarray | None = None  # (n,) boolean, where `crop` has a meaning
+    counts: dict[str, int] = field(default_factory=dict)  # pixels by the reason why they count; see `quality.judge`
 
 
 class Source(Protocol):
-    """A reader of one kind of archive. It is sent to workers, so it holds settings, and never an open file."""
+    """A reader of one kind of archive. It is sent to workers, so it has settings and never an open file."""
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """What the cube holds."""
+        """The measured quantities."""
         ...
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """What the quality of an observation that counts must be."""
+        """Rules of quality that an observation must pass to count."""
         ...
 
     @property
     def has_static(self) -> bool:
-        """Whether `Decoded.static` is ever given."""
+        """Whether `Decoded.static` is ever set."""
         ...
 
     @property
     def has_crop(self) -> bool:
-        """Whether `Decoded.crop` is ever given."""
+        """Whether `Decoded.crop` is ever set."""
         ...
 
     @property
     def row_width(self) -> float:
-        """Metres along x that are decoded at once anyway; 0 where any window costs what it holds."""
+        """Metres along x that are decoded together in any case; 0 where a window costs no more than its pixels."""
         ...
 
     def settings(self) -> Any:
-        """All, besides the files, that the pixels' meaning depends on: JSON-able, part of the fingerprint."""
+        """Return all, besides the files, on which the pixels' meaning depends: JSON-able, part of the fingerprint."""
         ...
 
-    def about(self, scenes: Sequence[Scene]) -> dict[str, Any]:
-        """Attributes for the cube: "source" (product and version) and "qc_policy"."""
+    def about(self, scenes: Sequence[Scene]) -> Origin:
+        """Return the cube's attributes of origin."""
         ...
 
     def files(self, outline: BaseGeometry) -> list[Path]:
-        """The year's files that may touch the region, in order, none of them opened yet.
+        """Return the year's files that may touch the region, in order, none of them opened yet.
 
         Raises:
-            UserError: there are none, or what is there must not be mixed.
+            UserError: there are none, or they must not be mixed.
         """
         ...
 
     def older(self, path: Path) -> list[Path]:
-        """Earlier productions of the same date and place, the newest first: they stand in for a file that is bad."""
+        """Return earlier productions of the same date and place, the newest first: they replace a bad file."""
         ...
 
     def check(self, path: Path) -> Checked:
-        """Open a file and hold its content against what it should be.
+        """Open a file and check that its content is what it should be.
 
         Raises:
             GranuleError: it cannot be used; the message names the file and the reason.
@@ -107,15 +114,15 @@ class Source(Protocol):
         ...
 
     def expected(self, outline: BaseGeometry) -> dict[str, date]:
-        """Keys of all scenes that a whole year over the region has, or those that can be told; with their dates."""
+        """Return the keys and dates of all scenes of a whole year over the region, as far as they are known."""
         ...
 
     def expected_key(self, scene: Scene) -> str:
-        """Which of the expected keys a scene fulfils."""
+        """Return the expected key to which a scene belongs."""
         ...
 
     def read(self, scene: Scene, rows: slice, columns: slice) -> dict[str, np.ndarray]:
-        """Raw layers of a window (rows, columns), by layer name; no more of the file is decoded than is needed.
+        """Read raw layers of a window (rows, columns), by layer name; no more of the file is decoded than is needed.
 
         Raises:
             GranuleError: the pixels cannot be decoded.
@@ -123,5 +130,5 @@ class Source(Protocol):
         ...
 
     def decode(self, raw: dict[str, np.ndarray]) -> Decoded:
-        """What raw pixels (n,) mean."""
+        """Decode raw pixels (n,)."""
         ...

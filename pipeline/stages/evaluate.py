@@ -10,6 +10,7 @@ import zarr
 
 from model.filled_kmeans import FilledKMeans
 from pipeline.accuracy.design_based import CellArea
+from pipeline.accuracy.report import LegendClass
 from pipeline.accuracy.summary import ReportNames, summarise
 from pipeline.accuracy.table import to_csv
 from pipeline.accuracy.tally import Cells, CountShape, Tally
@@ -170,7 +171,7 @@ def _label_names(group: zarr.Group) -> tuple[str, ...]:
     return tuple(layout.attributes(layout.array(group, LABEL))["flag_meanings"].split())
 
 
-def _legend(reference: Location) -> list[dict[str, Any]]:
+def _legend(reference: Location) -> list[LegendClass]:
     """Return the classes of a reduced reference by ascending code: code, name, season ("winter", "summer", None), crop.
 
     Raises:

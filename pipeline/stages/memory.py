@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.stage_names import Stage
 from pipeline.config.config import Config
 from pipeline.grid.grid import Grid, Shard
+from pipeline.runtime.executor import Capacity
 from pipeline.runtime.machine import memory_limit
 
 # Measured as the peak of resident memory on a CPU, for 100 to 800,000 series of 46 or 400 dates and 1 or 8 channels,
@@ -144,51 +145,51 @@ def infer_bytes(work: Work) -> int:
     return round(fixed + series + 4 * work.cells + 20 * mapped)
 
 
-def task_limit(where: Mapping[str, Any]) -> int:
+def task_limit(where: Capacity) -> int:
     """Return the bytes that a task may take: those of the smallest worker, in process those of this machine.
 
     Args:
-        where: an executor's description.
+        where: the workers of an executor.
     """
-    if where["scheduler"] is None or not where.get("memory_limit"):
+    if where.scheduler is None or not where.memory_limit:
         return int(memory_limit())
-    return int(where["memory_limit"])
+    return where.memory_limit
 
 
-def training_limit(where: Mapping[str, Any]) -> int | None:
+def training_limit(where: Capacity) -> int | None:
     """Return the bytes that training may take: those of the smallest worker if there are GPU workers.
 
     Without GPU workers None: training runs in this process, see `check_sample`.
 
     Args:
-        where: an executor's description.
+        where: the workers of an executor.
     """
-    return where.get("memory_limit") if where.get("gpu_workers") else None
+    return where.memory_limit if where.gpu_workers else None
 
 
-def _threads_of_worker(where: Mapping[str, Any]) -> int:
-    return -(-where.get("threads", 1) // max(1, where.get("workers", 1)))
+def _threads_of_worker(where: Capacity) -> int:
+    return -(-where.threads // max(1, where.workers))
 
 
-def worker_bytes(task: int, where: Mapping[str, Any], tasks_a_thread: int = 1) -> int:
+def worker_bytes(task: int, where: Capacity, tasks_a_thread: int = 1) -> int:
     """Return the bytes of a worker whose threads do a task each, or several that overlap, see `stages_in_turn`.
 
     Args:
         task: bytes of one task.
-        where: an executor's description.
+        where: the workers of an executor.
         tasks_a_thread: that overlap.
     """
     return task + (_threads_of_worker(where) * tasks_a_thread - 1) * max(0, task - _WORKER)
 
 
-def stage_bytes(needed: Callable[[Work], int], work: Work, where: Mapping[str, Any]) -> int:
+def stage_bytes(needed: Callable[[Work], int], work: Work, where: Capacity) -> int:
     """Return the bytes that a worker needs for a stage; on GPU workers three shards of `infer` overlap in a thread."""
-    overlap = needed is infer_bytes and where.get("gpu_workers", 0) > 0
+    overlap = needed is infer_bytes and where.gpu_workers > 0
     return worker_bytes(needed(work), where, _OVERLAPPING if overlap else 1)
 
 
 def check_tasks(
-    stage: Stage, needed: Callable[[Work], int], work: Work, chunk: int, where: Mapping[str, Any], way_out: str = ""
+    stage: Stage, needed: Callable[[Work], int], work: Work, chunk: int, where: Capacity, way_out: str = ""
 ) -> None:
     """Refuse a stage whose tasks would not fit into the memory of a worker.
 
@@ -197,7 +198,7 @@ def check_tasks(
         needed: `ingest_bytes`, `prepare_bytes` or `infer_bytes`.
         work: the largest of its tasks.
         chunk: cells, of which a shard is a multiple.
-        where: the executor's description.
+        where: the workers of the executor.
         way_out: what else would help, as the end of the message.
 
     Raises:
@@ -208,14 +209,14 @@ def check_tasks(
 
 
 def task_problem(
-    stage: Stage, needed: Callable[[Work], int], work: Work, chunk: int, where: Mapping[str, Any], way_out: str = ""
+    stage: Stage, needed: Callable[[Work], int], work: Work, chunk: int, where: Capacity, way_out: str = ""
 ) -> str | None:
     """Return the message of `check_tasks`, or None where the tasks fit; the arguments are the same."""
     limit = task_limit(where)
     task = stage_bytes(needed, work, where)
     if task <= limit:
         return None
-    in_process = where["scheduler"] is None
+    in_process = where.scheduler is None
     threads = _threads_of_worker(where)
     of_threads = f" with {threads} threads, a shard each," if threads > 1 else ""
     text = (

@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.base.accounting import count_pixels
 from pipeline.base.errors import UserError
-from pipeline.base.files import partial_path
+from pipeline.base.files import atomic_file
 from pipeline.base.fingerprint import Fingerprint, fingerprint_of
 from pipeline.base.progress import Reporter
 from pipeline.base.stage_names import Stage
@@ -209,18 +209,14 @@ def write_geotiff(target: Path, data: np.ndarray, grid: Grid, simulated: str) ->
     Raises:
         UserError: it cannot be written.
     """
-    beside = partial_path(target)
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "nodata": 255, "compress": "deflate", "tiled": True}
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(
+        with atomic_file(target) as beside, rasterio.open(
             beside, "w", height=grid.shape[0], width=grid.shape[1], crs=str(grid.geobox.crs),
             transform=grid.geobox.transform, **profile,
         ) as file:  # fmt: skip
             file.write(data, 1)
             file.update_tags(**{layout.SIMULATED: simulated})
-        beside.replace(target)
     except (OSError, rasterio.errors.RasterioError) as error:
-        beside.unlink(missing_ok=True)
         raise UserError(f"cannot write {target}: {error}") from None
     return target

@@ -44,7 +44,7 @@ def test_a_run_completes_and_who_has_no_password_or_certificate_is_refused(servi
     with pytest.raises(UserError, match=r"cluster\.tls_ca_file"), open_executor(Cluster(scheduler=scheduler)):
         pass
     with open_executor(Cluster(scheduler=scheduler, **files)) as (executor, _):
-        assert executor.describe()["workers"] == 2
+        assert executor.describe().workers == 2
     deployment = serving.get("deployments/name/annual_map/every-minute")["id"]
     serving.ask(f"deployments/{deployment}/pause_deployment")
     run = serving.run("annual_map/every-minute", out=str(serving.folder / "out2"))

@@ -1,4 +1,4 @@
-"""Certificates of an authority that a test makes for itself."""
+"""Certificates of an authority that a test makes."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificates(folder: Path) -> dict[str, Path]:
-    """An authority and a certificate signed by it, with its key; by the names of the configuration's keys."""
+    """Make an authority and a certificate signed by it, with its key; by the names of the configuration's keys."""
     folder.mkdir(parents=True, exist_ok=True)
     authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root = _signed("authority", authority.public_key(), "authority", authority, is_authority=True)

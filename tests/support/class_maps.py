@@ -12,7 +12,7 @@ CORNER = (4_200_000, 2_400_000)  # upper left, EPSG:3035
 def write_map(
     path: Path, codes: np.ndarray, corner=CORNER, cell=100, crs="EPSG:3035", transform=None, **profile
 ) -> Path:
-    """A GeoTIFF of codes (rows, columns) with 0 as no data."""
+    """Write a GeoTIFF of codes (rows, columns) with 0 as no data."""
     settings = {"driver": "GTiff", "dtype": codes.dtype, "count": 1, "nodata": 0} | profile
     height, width = codes.shape
     transform = transform or from_origin(*corner, cell, cell)

@@ -1,4 +1,4 @@
-"""What tests of the download share: a region, a configuration, a listener, and a network that is only the service."""
+"""Common parts of tests of the download: a region, a configuration, a listener, and a network with one service."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ IN_ONE_TILE = box(9.0, 45.0, 9.5, 45.4)
 
 @contextmanager
 def connected(service: EarthdataService, monkeypatch, tmp_path) -> Iterator[responses.RequestsMock]:
-    """The service behind Earthdata's addresses, and a token in the environment; nothing else answers."""
+    """Connect the service to Earthdata's addresses, with a token in the environment; nothing else answers."""
     for name in ("EARTHDATA_USERNAME", "EARTHDATA_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("EARTHDATA_TOKEN", TOKEN)
@@ -33,7 +33,7 @@ def connected(service: EarthdataService, monkeypatch, tmp_path) -> Iterator[resp
 
 
 class Listener:
-    """Keeps what a stage tells."""
+    """A reporter that keeps all that a stage reports."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -65,7 +65,7 @@ def fetch(config, listener=None, pauses=None, **parts):
 
 
 def files_in(config) -> dict[str, bytes]:
-    """Everything in the folder, hidden files and folders too."""
+    """Read everything in the folder, hidden files and folders too."""
     return {path.name: path.read_bytes() if path.is_file() else b"" for path in config.granules.iterdir()}
 
 

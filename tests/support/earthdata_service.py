@@ -1,4 +1,4 @@
-"""A stand-in for NASA's Earthdata at the level of HTTP: login, catalogue and file server, with faults to order."""
+"""A simulation of NASA's Earthdata at the level of HTTP: login, catalogue and file server, with chosen faults."""
 
 import json
 import re
@@ -23,21 +23,21 @@ USERNAME, PASSWORD = "kepler", "the-secret-password"
 LOGIN = "https://urs.earthdata.nasa.gov"
 CATALOGUE = "https://cmr.earthdata.nasa.gov/search/granules.umm_json"
 FILES = "https://data.lpdaac.earthdatacloud.nasa.gov/lp-prod-protected"
-SIGNED = "https://d1nklfio7vscoe.cloudfront.net"  # where the file server sends those who may have a file
+SIGNED = "https://d1nklfio7vscoe.cloudfront.net"  # to which the file server redirects those who may have a file
 METADATA = "http://169.254.169.254"
 
 Answer = tuple[int, dict[str, str], bytes]
-Fault = Callable[[str], Answer | BaseException]  # what is answered instead of a file, given its name
+Fault = Callable[[str], Answer | BaseException]  # the answer instead of a file, by its name
 
 
 def name_of(year: int = 2018, day: int = 1, tile: str = "h18v04", produced: str = "2023181000000", **kind: str) -> str:
-    """A granule's file name."""
+    """Return a granule's file name."""
     product, version = kind.get("product", "VNP15A2H"), kind.get("version", "002")
     return f"{product}.A{year}{day:03d}.{tile}.{version}.{produced}.h5"
 
 
 def granule_bytes(folder: Path, name: str) -> bytes:
-    """A granule of nothing but fill, as its name says."""
+    """Return the bytes of a granule with this name, of nothing but fill."""
     product, when, tile, version, *_ = name.split(".")
     path = folder / name
     first = date(int(when[1:5]), 1, 1) + timedelta(days=int(when[5:]) - 1)
@@ -47,12 +47,12 @@ def granule_bytes(folder: Path, name: str) -> bytes:
 
 @dataclass
 class EarthdataService:
-    """Serves granules; `attach` puts it behind every address of Earthdata, and lets nothing else through."""
+    """A service of granules; `attach` connects it to every address of Earthdata, and refuses all others."""
 
     granules: dict[str, bytes]  # by file name
     token: str = TOKEN
     describe: Callable[[str, bytes], dict[str, object]] = field(default=lambda name, content: exact(name, content))
-    traps: tuple[str, ...] = ()  # names that every answer of the catalogue holds, asked for or not
+    traps: tuple[str, ...] = ()  # names in every answer of the catalogue, asked for or not
     catalogue_faults: list[Answer | BaseException] = field(default_factory=list)  # answered first, one each
     login_faults: list[Answer | BaseException] = field(default_factory=list)
     faults: dict[str, list[Fault]] = field(default_factory=dict)  # by file name: answered first, one each
@@ -69,7 +69,7 @@ class EarthdataService:
 
     @property
     def fetched(self) -> int:
-        """How many file requests there were."""
+        """Number of requests of files."""
         return self.asked.total()
 
     def _authorized(self, request: requests.PreparedRequest) -> bool:
@@ -143,21 +143,21 @@ def _given(answer: Answer | BaseException) -> Answer:
 
 
 def whole(content: bytes) -> Answer:
-    """A file, with its length."""
+    """Return the answer of a file, with its length."""
     return 200, {"Content-Length": str(len(content))}, content
 
 
 def exact(name: str, content: bytes, algorithm: str = "SHA-256") -> dict[str, object]:
-    """Name, size and checksum, as Cumulus archives describe a file."""
+    """Return name, size and checksum, as Cumulus archives describe a file."""
     value = {"SHA-256": sha256, "MD5": md5}[algorithm](content).hexdigest()
     return {"Name": name, "SizeInBytes": len(content), "Checksum": {"Value": value, "Algorithm": algorithm}}
 
 
 def rounded(name: str, content: bytes) -> dict[str, object]:
-    """A rounded size and no name, as granules from older archives are described."""
+    """Return a rounded size and no name, as older archives describe a file."""
     return {"Name": "Not provided", "Size": round(len(content) / 2**20, 4), "SizeUnit": "MB"}
 
 
 def answers(*answer: Answer | BaseException) -> list[Fault]:
-    """Faults that are the same for every file."""
+    """Return faults that are the same for every file."""
     return [lambda _, one=one: one for one in answer]  # type: ignore[misc]

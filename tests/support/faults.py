@@ -1,4 +1,4 @@
-"""Ends a process's writing at its n-th change of what is stored, as SIGKILL or a full disk does."""
+"""Faults at the n-th change of stored files, like those of SIGKILL or a full disk."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ MEMORY = ((MemoryFileSystem, "pipe_file"), (MemoryFileSystem, "rm_file"), (Memor
 
 
 class Killed(Exception):
-    """What stands for the end of the process."""
+    """The end of the process."""
 
 
 def full_disk() -> OSError:
@@ -28,7 +28,7 @@ def ended_after(
     fault: Callable[[], Exception] = Killed,
     where: tuple[tuple[Any, str], ...] = DISK + MEMORY,
 ) -> Iterator[list[int]]:
-    """Let so many changes through and fail at every later one; yields a list that holds how many there were."""
+    """Let some changes pass and fail at every later one; yield a list with the number of changes made."""
     done = [0]
 
     def limited(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,8 +1,8 @@
-"""A module that a Dask worker runs first (`dask worker --preload`): reading some shards of a cube then goes wrong.
+"""A module that a Dask worker runs first (`dask worker --preload`): reading some shards of a cube then fails.
 
-The JSON file that SHARD_FAULTS names says which, and may change meanwhile: {"y0x1": "raise", "worker-1": "sleep:60",
+The JSON file that SHARD_FAULTS names lists them, and may change at any time: {"y0x1": "raise", "worker-1": "sleep:60",
 "*": "sleep:0.1"}, by shard, by name of the worker, or for all others. "raise" raises an error, "kill" is a SIGKILL to
-the worker, "sleep" waits so many seconds and reads then, "hold" waits until the file says something else.
+the worker, "sleep" waits some seconds and reads then, "hold" waits until the file has another entry.
 """
 
 import json
@@ -23,14 +23,14 @@ _read = stores.read_window
 
 
 def set_faults(path: Path, faults: dict[str, str]) -> None:
-    """Say what goes wrong from now on."""
+    """Set the faults."""
     beside = path.with_suffix(".new")
     beside.write_text(json.dumps(faults))
     beside.replace(path)
 
 
 def dask_setup(worker: Worker) -> None:
-    """Called by Dask in the worker's process before its first task."""
+    """Make reading fail: called by Dask in the worker's process before its first task."""
 
     def read_window(group: zarr.Group, name: str, window: tuple[slice, slice]) -> np.ndarray:
         if name == "fpar":

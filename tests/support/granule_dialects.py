@@ -1,4 +1,4 @@
-"""Rewrites granules into other layouts of the same product, for tests."""
+"""Other layouts of granules of the same product, for tests."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def replace_structure(path: Path, old: str, new: str) -> None:
 
 
 def make_version_1(path: Path) -> None:
-    """The older collection: texts as scalars, `offset`, other spellings, hundred rows a chunk, no XDim and YDim."""
+    """Change a granule to the older collection: scalar texts, `offset`, other spellings, 100 rows a chunk, no XDim."""
     with h5py.File(path, "r+") as file:
         names = [name for name in file[FIELDS] if name != "Projection"]
     for name in names:

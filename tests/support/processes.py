@@ -17,7 +17,7 @@ from types import TracebackType
 
 from distributed import Client
 
-PATIENCE = 90.0  # s: until a process that starts has answered, on a machine that does other things too
+PATIENCE = 90.0  # s within which a new process answers, on a busy machine
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
 
@@ -35,14 +35,14 @@ def wait_until(condition: Callable[[], object], what: str, patience: float = PAT
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Process:
-    """One process in a group of its own, its output in a file."""
+    """A process in a group of its own, with its output in a file."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> None:
         self.command, self.log = list(command), log
@@ -67,10 +67,10 @@ class Process:
         return self.log.read_text(errors="replace")
 
     def wait(self, patience: float = PATIENCE) -> int:
-        """Wait for its end; returns the exit status, negative for a signal.
+        """Wait for its end; return the exit status, negative for a signal.
 
         Raises:
-            TimeoutError: it goes on; it is killed then, and what it had printed is in the message.
+            TimeoutError: it has not ended; it is killed then, and its output is in the message.
         """
         try:
             return self._popen.wait(patience)
@@ -79,7 +79,7 @@ class Process:
             raise TimeoutError(f"{self.command} went on for {patience:.0f} s:\n{self.output[-4000:]}") from None
 
     def kill(self) -> None:
-        """SIGKILL to the whole group, also to what is left of it when the leader has ended."""
+        """Send SIGKILL to the whole group, also to the rest of it when the leader has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
@@ -108,7 +108,7 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        """What a client connects to."""
+        """Address for clients."""
         return f"tcp://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "Cluster":
@@ -144,7 +144,7 @@ class Cluster:
         wait_until(self._answers, "the scheduler to listen")
 
     def kill_scheduler(self) -> None:
-        """SIGKILL; its workers notice and end by themselves."""
+        """Send SIGKILL to the scheduler; its workers notice and end by themselves."""
         assert self.scheduler is not None
         self.scheduler.kill()
 
@@ -166,11 +166,11 @@ class Cluster:
         )
 
     def kill_worker(self, name: str) -> None:
-        """SIGKILL."""
+        """Send SIGKILL to a worker."""
         self.workers[name].kill()
 
     def revive(self) -> int:
-        """Start again whatever has died, as a supervisor of services would; returns how many that were."""
+        """Start all processes again that have died, as a supervisor of services would; return their number."""
         dead = [name for name, process in self.workers.items() if not process.alive]
         if self.scheduler is None or not self.scheduler.alive:
             self.start_scheduler()
@@ -208,7 +208,7 @@ class Cluster:
             wait_until(there, f"{n} tasks")
 
     def wait_for_idle_workers(self) -> None:
-        """Wait until no worker works on anything, also not on tasks that nobody waits for any more."""
+        """Wait until no worker works, not even on tasks that nobody waits for."""
         with Client(self.address, timeout=PATIENCE, set_as_default=False) as client:
 
             def idle() -> bool:
@@ -227,7 +227,7 @@ class Cluster:
 
 
 def run_command(log: Path, *arguments: str, environment: dict[str, str] | None = None) -> Process:
-    """Start `sitscube ARGUMENTS` as a process, without a cluster of ours."""
+    """Start `sitscube ARGUMENTS` as a process, without a cluster."""
     return Process([sys.executable, "-m", "pipeline", *arguments], log, environment)
 
 

@@ -1,4 +1,4 @@
-"""Small rasters whose numbers encode their position, and the sources that read them."""
+"""Small rasters whose numbers encode their position, and sources that read them."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ FPAR = {"name": "fpar", "scale": 0.01, "valid_range": (0, 100)}
 
 
 def positions(shape: tuple[int, int] = (ROWS, COLUMNS), modulus: int = 101, shift: int = 0) -> np.ndarray:
-    """Numbers from 0 that differ between neighbours."""
+    """Return numbers from 0 that differ between neighbours."""
     row, column = np.mgrid[: shape[0], : shape[1]]
     return (7 * row + 3 * column + shift) % modulus
 
@@ -70,7 +70,7 @@ def write_netcdf(
     attributes: Mapping[str, dict[str, Any]] | None = None,
     chunks: tuple[int, ...] | None = None,
 ) -> Path:
-    """Variables on (y, x), or (time, y, x) where time is given as numbers and attributes."""
+    """Write variables on (y, x), or (time, y, x) where time is given as numbers and attributes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5netcdf.File(path, "w") as file:
         file.dimensions = dict(zip(names, (y.size, x.size), strict=True))
@@ -103,7 +103,7 @@ def scenes(rasters: Rasters) -> list[Any]:
 
 
 def everything(rasters: Rasters, scene: Any) -> dict[str, np.ndarray]:
-    """All raw pixels of a scene."""
+    """Read all raw pixels of a scene."""
     ny, nx = scene.geobox.shape
     return rasters.read(scene, slice(0, ny), slice(0, nx))
 

@@ -1,6 +1,11 @@
-"""One run at a time on a folder of outputs: a second one is refused, or waits."""
+"""One run at a time on a folder of outputs: a second one is refused, or waits.
 
-import fcntl
+On a disk the lock is filelock's, that is flock(2) on a file in the folder: the system releases it when its process
+ends, however that happens. A disk that knows no flock is refused. On NFS version 4, flock also holds between machines;
+on older versions it may hold on each machine alone, so that two machines must not work on one folder. filelock would
+also lock on Windows, but `locks.store` needs POSIX, and the pipeline with it.
+"""
+
 import json
 import logging
 import os
@@ -11,152 +16,138 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Final, Protocol
 
+from filelock import FileLock, Timeout
+
 from pipeline.base.errors import InUse, UserError
 from pipeline.base.locations import Location, check_reachable
 from pipeline.base.locks.lease import Lease
 from pipeline.base.locks.owner import Owner, describe
 
 NAME: Final = ".lock"
-_PAUSE: Final = 0.2  # seconds between two looks at a lock that is waited for
+_PAUSE: Final = 0.2  # seconds between two attempts to take a lock that is waited for
 _PAUSE_AT_URL: Final = 2.0
 _log = logging.getLogger(__name__)
 
 
-class Hold(Protocol):
-    """A folder that is held."""
+class Lock(Protocol):
+    """The lock of a folder."""
 
     def check(self) -> None:
-        """Raise UserError where it is no longer held."""
+        """Raise UserError where another run has taken it over."""
 
     def release(self) -> None:
-        """Let others have it."""
+        """Let others take it."""
 
 
-_held: ContextVar[dict[str, Hold] | None] = ContextVar("held_folders", default=None)
+_locks: ContextVar[dict[str, Lock] | None] = ContextVar("locks_of_folders", default=None)
 
 
 @contextmanager
 def hold(folder: Location, what: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold a folder for this run alone; within the block the same code may hold it again.
+    """Lock a folder for this run alone; within the block the same code may lock it again.
 
-    On a disk the lock goes with its process, however that ends. At a URL it is a lease, an object that is renewed while
-    the block lasts; one that was not renewed for long, or whose process on this machine is gone, is taken over. The
-    clocks of machines that share a URL must agree within a minute.
+    On a disk the lock ends with its process. At a URL it is a lease, an object that is renewed while the block lasts;
+    one that was not renewed for long, or whose process on this machine is gone, is taken over. The clocks of machines
+    that share a URL must agree within a minute.
 
     Args:
-        folder: made where it is not there.
-        what: is done in it, told to those who are refused, such as "sitscube run".
+        folder: made where it does not exist.
+        what: is done in it, shown to those who are refused, such as "sitscube run".
         wait: until another run has ended, instead of being refused.
 
     Raises:
-        InUse: another run holds the folder, in this process or another.
+        InUse: another run has the lock, in this process or another.
         UserError: the folder cannot be written.
     """
-    held = _held.get() or {}
-    if str(folder) in held:
+    locks = _locks.get() or {}
+    if str(folder) in locks:
         yield
         return
     check_reachable(folder)
-    mine = _take(folder, what, wait)
-    token = _held.set({**held, str(folder): mine})
+    own = _take(folder, what, wait)
+    token = _locks.set({**locks, str(folder): own})
     try:
         yield
     finally:
-        _held.reset(token)
-        mine.release()
+        _locks.reset(token)
+        own.release()
 
 
 def check() -> None:
-    """Say whether the running code still holds what it took hold of: a machine that slept may have lost it.
+    """Check that the running code still has its locks: a machine that slept may have lost them.
 
     Raises:
-        UserError: another run has taken it over.
+        UserError: another run has taken one over.
     """
-    for one in (_held.get() or {}).values():
-        one.check()
+    for lock in (_locks.get() or {}).values():
+        lock.check()
 
 
-def _take(folder: Location, what: str, wait: bool) -> Hold:
-    told = False
+def _take(folder: Location, what: str, wait: bool) -> Lock:
+    logged = False
     while True:
-        taken = _Locked.take(folder, what) if isinstance(folder, Path) else Lease.take(folder / NAME, what)
+        taken = DiskLock.take(folder, what) if isinstance(folder, Path) else Lease.take(folder / NAME, what)
         if not isinstance(taken, Owner):
             return taken
         if not wait:
             raise InUse(str(folder), str(taken))
-        if not told:
+        if not logged:
             _log.warning("%s is in use by %s: waiting until it has ended", folder, taken)
-            told = True
+            logged = True
         time.sleep(_PAUSE if isinstance(folder, Path) else _PAUSE_AT_URL)
 
 
-class _Locked:
-    """A folder on a disk, held by a lock on a file in it."""
+class DiskLock:
+    """The lock of a folder on a disk: a locked file in it, which says who its owner is."""
 
-    def __init__(self, path: Path, handle: int, made: list[Path]) -> None:
-        self._path, self._handle, self._made = path, handle, made
+    def __init__(self, path: Path, lock: FileLock, made: list[Path]) -> None:
+        self._path, self._lock, self._made = path, lock, made
 
     @classmethod
-    def take(cls, folder: Path, what: str) -> "_Locked | Owner":
-        """Lock the folder, or say who holds it.
+    def take(cls, folder: Path, what: str) -> "DiskLock | Owner":
+        """Lock the folder, or return who has locked it.
 
         Raises:
             UserError: the folder cannot be written.
         """
         path = folder / NAME
         made = [each for each in (folder, *folder.parents) if not each.exists()]
+        owner = (json.dumps(describe(what)) + "\n").encode()
+
+        def write_owner(handle: int) -> None:
+            os.ftruncate(handle, 0)  # a killed process left its own
+            os.pwrite(handle, owner, 0)
+
+        lock = FileLock(path, thread_local=False, fallback_to_soft=False, on_acquired=write_owner)
         try:
             while True:
                 folder.mkdir(parents=True, exist_ok=True)
                 try:
-                    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+                    lock.acquire(blocking=False)
+                    return cls(path, lock, made)
+                except Timeout:
+                    with suppress(FileNotFoundError):  # its owner has removed it in this moment
+                        return Owner.read(path.read_bytes())
                 except FileNotFoundError:
-                    continue  # who had made the folder has removed it just now
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if _is_at(path, handle):
-                        break
-                except BlockingIOError:
-                    holder = Owner.read(os.pread(handle, 4096, 0))
-                    os.close(handle)
-                    return holder
-                except OSError:
-                    os.close(handle)
-                    raise
-                os.close(handle)  # its holder has removed it just now
-            try:
-                os.ftruncate(handle, 0)
-                os.pwrite(handle, (json.dumps(describe(what)) + "\n").encode(), 0)
-            except OSError:
-                os.close(handle)
-                raise
+                    continue  # who had made the folder has removed it in this moment
         except OSError as error:
             raise UserError(
                 f"cannot write into {folder}: {error.strerror or error}. Free space or choose another --out."
             ) from error
-        return cls(path, handle, made)
 
     def check(self) -> None:
-        """A lock on a disk is never lost; that the run goes on is shown by the time of its file."""
+        """Set the file's time, which shows that the run goes on; a lock on a disk is never lost."""
         with suppress(OSError):  # for those who look on: the run itself does not depend on it
-            os.utime(self._handle)
+            os.utime(self._path)
 
     def release(self) -> None:
-        """Remove the file, then let it go: who has opened it meanwhile sees that it is gone, and makes another.
+        """Remove the file and unlock it; folders that were made for it go too, where they are empty.
 
-        Folders that were made for it go, too, where nothing has been put into them.
+        filelock leaves the file in place. To remove it while it is locked is safe: who has opened it before finds that
+        it has no name any more, and tries again.
         """
         self._path.unlink(missing_ok=True)
-        os.close(self._handle)
+        self._lock.release()
         with suppress(OSError):  # not empty, or gone
             for folder in self._made:
                 folder.rmdir()
-
-
-def _is_at(path: Path, handle: int) -> bool:
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(handle)
-    return (there.st_ino, there.st_dev) == (mine.st_ino, mine.st_dev)

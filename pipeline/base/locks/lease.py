@@ -1,17 +1,17 @@
-"""A lock at a URL: an object that its holder renews, for object stores know no locks that go with a process."""
+"""A lock at a URL: an object that its owner renews, for object stores know no locks that end with a process."""
 
 import json
 import logging
 import threading
 import time
 import uuid
-from typing import Any, Final
+from typing import Final
 
 from upath import UPath
 
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_bytes, remove_file, write_bytes
-from pipeline.base.locks.owner import Owner, describe
+from pipeline.base.locks.owner import Description, Owner, describe
 
 RENEWED_EVERY: Final = 20.0  # seconds
 STALE_AFTER: Final = 90.0  # seconds without renewal after which another run may take over
@@ -19,10 +19,16 @@ SETTLED_AFTER: Final = 2.0  # seconds in which another run that takes over at th
 _log = logging.getLogger(__name__)
 
 
-class Lease:
-    """An object that says who holds a folder, kept fresh by a thread of its own."""
+class Claim(Description):
+    """What a lease records, beside the time of its renewal."""
 
-    def __init__(self, path: UPath, facts: dict[str, Any]) -> None:
+    token: str  # of this lease alone
+
+
+class Lease:
+    """An object that says who has locked a folder, renewed by a thread of its own."""
+
+    def __init__(self, path: UPath, facts: Claim) -> None:
         self._path, self._facts = path, facts
         self._renewed = time.time()
         self._lost = False
@@ -33,8 +39,8 @@ class Lease:
 
     @classmethod
     def take(cls, path: UPath, what: str) -> "Lease | Owner":
-        """Take the lease, or say who has it."""
-        facts = {**describe(what), "token": uuid.uuid4().hex}
+        """Take the lease, or return who has it."""
+        facts: Claim = {**describe(what), "token": uuid.uuid4().hex}
         if _create(path, facts):
             return cls(path, facts)
         there = _read(path)
@@ -66,7 +72,7 @@ class Lease:
             there = _read(self._path)
             if there is not None and there.facts.get("token") == self._facts["token"]:
                 remove_file(self._path)
-        except Exception:  # must not stand in for an error of the work itself; the lease is stale soon
+        except Exception:  # must not hide an error of the work itself; the lease is stale soon
             _log.warning("cannot remove %s", self._path, exc_info=True)
 
     def _keep(self) -> None:
@@ -82,13 +88,13 @@ class Lease:
                     return
                 started = time.time()
                 _write(self._path, self._facts)
-            except Exception:  # whatever a filesystem raises: the next turn tries again, `check` tells if none succeeds
+            except Exception:  # of any filesystem: the next turn tries again, and `check` raises if none succeeds
                 return
             self._renewed = started
 
 
-def _create(path: UPath, facts: dict[str, Any]) -> bool:
-    """Write a lease where there is none; only one of several that do so at once succeeds, where the store can tell."""
+def _create(path: UPath, facts: Claim) -> bool:
+    """Write a lease where there is none; of several writers at once only one succeeds, where the store can tell."""
     content = _dump(facts)
     try:
         path.fs.pipe_file(path.path, content, mode="create")
@@ -104,7 +110,7 @@ def _create(path: UPath, facts: dict[str, Any]) -> bool:
 
 
 def may_be_taken(holder: Owner) -> bool:
-    """Whether a lease was not renewed for long, or its process on this machine is gone."""
+    """Return whether a lease was not renewed for long, or its process on this machine is gone."""
     renewed = holder.facts.get("renewed")
     stale = not isinstance(renewed, int | float) or time.time() - renewed > STALE_AFTER
     return stale or holder.is_gone()
@@ -117,9 +123,9 @@ def _read(path: UPath) -> Owner | None:
         return None
 
 
-def _write(path: UPath, facts: dict[str, Any]) -> None:
+def _write(path: UPath, facts: Claim) -> None:
     write_bytes(path, _dump(facts))
 
 
-def _dump(facts: dict[str, Any]) -> bytes:
+def _dump(facts: Claim) -> bytes:
     return (json.dumps({**facts, "renewed": time.time()}) + "\n").encode()

@@ -1,4 +1,8 @@
-"""A fence around a store: what tasks of an earlier run still write must not meet what a later run has begun."""
+"""The lock of a store: tasks of an earlier run that still write must not mix with what a later run has begun.
+
+Writers share it, and a change of what they rely on excludes them. It is flock(2), which needs POSIX; filelock's locks
+for readers and writers need SQLite, or a thread that renews them in every task.
+"""
 
 import fcntl
 import os
@@ -16,13 +20,13 @@ _PAUSE: Final = 0.05
 
 
 def fence_path(store: Path) -> Path:
-    """The file beside a store on a disk that carries the lock."""
+    """Return the file beside a store on a disk that is locked."""
     return store.with_name(f".{store.name}.lock")
 
 
 @contextmanager
 def shared(store: Location) -> Iterator[None]:
-    """Hold the fence together with other writers; at a URL there is none.
+    """Lock a store together with other writers; at a URL there is no lock.
 
     Raises:
         FileNotFoundError: the folder of the store is gone.
@@ -33,10 +37,10 @@ def shared(store: Location) -> Iterator[None]:
 
 @contextmanager
 def exclusive(store: Location) -> Iterator[None]:
-    """Hold the fence alone, while what writers rely on is changed; at a URL there is none.
+    """Lock a store alone, while what writers rely on is changed; at a URL there is no lock.
 
     Raises:
-        UserError: tasks of an earlier run go on writing.
+        UserError: tasks of an earlier run do not stop writing.
     """
     if isinstance(store, Path):
         store.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +50,7 @@ def exclusive(store: Location) -> Iterator[None]:
 
 @contextmanager
 def _locked(store: Location, kind: int) -> Iterator[None]:
-    """The lock goes with its process, so that none is ever left behind."""
+    """Lock a store; the lock ends with its process, so that none is ever left behind."""
     if not isinstance(store, Path):
         yield
         return

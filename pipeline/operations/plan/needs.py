@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from pipeline.base.errors import UserError
 from pipeline.base.locations import Location
@@ -14,6 +14,7 @@ from pipeline.cube.label_names import unnamed
 from pipeline.cube.layout import Layer
 from pipeline.cube.map_layers import CONFIDENCE, LABEL, map_layers
 from pipeline.operations.plan.states import Findings
+from pipeline.runtime.executor import Capacity
 from pipeline.stages.ingest.strips import layers as ingest_layers
 from pipeline.stages.ingest.strips import pixels_per_cell, strip_width
 from pipeline.stages.memory import (
@@ -34,12 +35,12 @@ _FORMULAS: Final = {"ingest": ingest_bytes, "prepare": prepare_bytes, "infer": i
 Disk = dict[str, dict[str, int] | None]  # bytes that a stage adds, by stage and by array; None: unknown
 
 
-def memory_of_stages(found: Findings, where: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
+def memory_of_stages(found: Findings, where: Capacity) -> tuple[dict[str, int], list[str]]:
     """Return the bytes that a worker needs by stage, and the problems: what does not fit.
 
     Args:
         found: what is to be done.
-        where: the executor's description.
+        where: the workers of the executor.
     """
     config = found.config
     needed, problems = {}, []

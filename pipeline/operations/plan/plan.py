@@ -12,7 +12,7 @@ from pipeline.cube.disk_space import free_bytes, lack_of_room, without_series
 from pipeline.operations.plan.needs import disk_of_stages, memory_of_stages
 from pipeline.operations.plan.states import Findings, StageState, look_at_stages
 from pipeline.operations.plan.times import MADE_UP, Timed, stage_times
-from pipeline.runtime.executor import Executor
+from pipeline.runtime.executor import Capacity, Executor
 from pipeline.runtime.machine import gpus
 from pipeline.stages.memory import task_limit
 from pipeline.stages.reference import open_reference
@@ -54,7 +54,7 @@ class Plan:
     """All stages of a run, what they need, and what prevents them."""
 
     lines: tuple[Line, ...]
-    where: Mapping[str, Any]  # the executor's description
+    where: Capacity  # the workers of the executor
     memory_limit: int  # bytes of the smallest worker
     disk_free: int | None  # bytes where outputs go; None: unknown
     local_free: int | None  # bytes at the folder for files on this machine
@@ -86,7 +86,7 @@ class Plan:
         """Return all of it for a JSON file."""
         return {
             "stages": {line.state.stage: line.as_json() for line in self.lines},
-            "cluster": self.where,
+            "cluster": self.where.as_json(),
             "disk_needed": self.disk_needed,
             "disk_free": self.disk_free,
             "local_free": self.local_free,
@@ -167,7 +167,7 @@ def make_plan(config: Config, executor: Executor, reporter: Reporter, *, probe: 
     return Plan(lines, where, task_limit(where), out_free, local_free, warnings, problems)
 
 
-def _impossible(found: Findings, where: Mapping[str, Any]) -> list[str]:
+def _impossible(found: Findings, where: Capacity) -> list[str]:
     """Return the problems that no figure is needed for."""
     config = found.config
     problems = [f"{state.stage}: {state.note}" for state in found.states.values() if state.kind == "refused"]
@@ -177,8 +177,8 @@ def _impossible(found: Findings, where: Mapping[str, Any]) -> list[str]:
         except UserError as error:
             if not any(str(error) in problem for problem in problems):
                 problems.append(str(error))
-    if where["scheduler"] is not None and not where.get("workers"):
-        problems.append(f"the Dask scheduler at {where['scheduler']} has no workers: start some with `dask worker`.")
+    if where.scheduler is not None and not where.workers:
+        problems.append(f"the Dask scheduler at {where.scheduler} has no workers: start some with `dask worker`.")
     if config.training.device.startswith("cuda") and not _has_gpu(where):
         problems.append(
             f"training.device is {config.training.device!r}, and neither this machine nor a worker has a GPU: start "
@@ -187,11 +187,11 @@ def _impossible(found: Findings, where: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _has_gpu(where: Mapping[str, Any]) -> bool:
-    return bool(where.get("gpu_workers")) or gpus() > 0
+def _has_gpu(where: Capacity) -> bool:
+    return bool(where.gpu_workers) or gpus() > 0
 
 
-def _warnings(found: Findings, where: Mapping[str, Any], ratios_known: bool) -> list[str]:
+def _warnings(found: Findings, where: Capacity, ratios_known: bool) -> list[str]:
     config = found.config
     warnings: list[str] = []
     working = [state for state in found.states.values() if state.kind not in ("done", "refused")]
@@ -210,8 +210,8 @@ def _warnings(found: Findings, where: Mapping[str, Any], ratios_known: bool) -> 
     if unknown:
         warnings.append(f"how many bytes {' and '.join(unknown)} will add in {config.local_folder} is not known")
     n = max((len(state.to_do) for state in working), default=0)
-    if where.get("threads", 1) > n > 0:
+    if where.threads > n > 0:
         warnings.append(
-            f"{where['threads']} threads and at most {n} shards to do: a smaller ingest.shard would keep more busy"
+            f"{where.threads} threads and at most {n} shards to do: a smaller ingest.shard would keep more busy"
         )
     return warnings

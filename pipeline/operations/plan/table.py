@@ -76,11 +76,11 @@ def _totals(plan: Plan, config: Config) -> list[str]:
     if config.local_folder != config.out and plan.local_free is not None:
         texts.append(f"       {gigabytes(plan.local_free)} free at {config.local_folder} (local)")
     where = plan.where
-    if where["scheduler"] is None:
+    if where.scheduler is None:
         texts.append("where  in this process, one shard after the other")
     else:
         texts.append(
-            f"where  {where['scheduler']}: {where.get('workers', 0)} workers with {where.get('threads', 0)} threads, "
-            f"{where.get('gpu_workers', 0)} of them with a GPU"
+            f"where  {where.scheduler}: {where.workers} workers with {where.threads} threads, "
+            f"{where.gpu_workers} of them with a GPU"
         )
     return texts

@@ -1,8 +1,8 @@
 """The time of each stage: from a probe of one of its shards, or from its last run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pipeline.base.errors import UserError
 from pipeline.cube.disk_space import shard_cells
@@ -10,7 +10,7 @@ from pipeline.operations.plan.made_up import MadeUp
 from pipeline.operations.plan.probe import Probed, median_shard, probe_infer, probe_ingest, probe_prepare
 from pipeline.operations.plan.states import Findings, StageState
 from pipeline.operations.plan.training_probe import probe_training, training_seconds
-from pipeline.runtime.executor import Executor
+from pipeline.runtime.executor import Capacity, Executor
 from pipeline.runtime.summary import read_summary
 from pipeline.stages.train.stage import make_estimator
 
@@ -28,14 +28,14 @@ class Timed:
 
 
 def stage_times(
-    found: Findings, executor: Executor, where: Mapping[str, Any], *, probe: bool
+    found: Findings, executor: Executor, where: Capacity, *, probe: bool
 ) -> tuple[dict[str, Timed], list[str]]:
     """Return the times by stage, and the problems of probes, which a run would have as well.
 
     Args:
         found: what is to be done.
         executor: where it would be done.
-        where: its description.
+        where: its workers.
         probe: whether shards are done to time them; without it times come from the last run alone.
     """
     last = read_summary(found.config.year_folder)
@@ -60,15 +60,15 @@ def _made_up(found: Findings) -> MadeUp:
     return MadeUp(found.channels, found.config.year, found.config.ingest.calendar, found.grid)
 
 
-def _scaled(probed: Probed, cells: int, n_tasks: int, where: Mapping[str, Any], *, gpu: bool, timed_by: str) -> Timed:
+def _scaled(probed: Probed, cells: int, n_tasks: int, where: Capacity, *, gpu: bool, timed_by: str) -> Timed:
     """Return the time of all tasks, as many at once as there are threads for them."""
-    places = where.get("threads") or 1
-    if gpu and where.get("gpu_workers") and not where.get("cpu_beside_gpu"):
-        places = where["gpu_workers"]
+    places = where.threads or 1
+    if gpu and where.gpu_workers:
+        places = where.gpu_workers
     return Timed(probed.seconds * cells / max(1, probed.cells) / max(1, min(places, n_tasks)), timed_by)
 
 
-def _ingest(found: Findings, state: StageState, executor: Executor, where: Mapping[str, Any]) -> Timed | None:
+def _ingest(found: Findings, state: StageState, executor: Executor, where: Capacity) -> Timed | None:
     """Probe a strip; None where there are no files."""
     if found.intake is None or not found.strips:
         return None
@@ -77,7 +77,7 @@ def _ingest(found: Findings, state: StageState, executor: Executor, where: Mappi
     return _scaled(probed, cells, len(found.strips), where, gpu=False, timed_by=PROBE)
 
 
-def _prepare(found: Findings, state: StageState, executor: Executor, where: Mapping[str, Any]) -> Timed:
+def _prepare(found: Findings, state: StageState, executor: Executor, where: Capacity) -> Timed:
     there = found.states["ingest"].kind == "done"
     cube = found.config.cube if there else None
     shard = median_shard({shard: found.cells[shard] for shard in state.to_do} or found.cells)
@@ -86,7 +86,7 @@ def _prepare(found: Findings, state: StageState, executor: Executor, where: Mapp
     return _scaled(probed, cells, len(state.to_do), where, gpu=False, timed_by=_name(there))
 
 
-def _train(found: Findings, state: StageState, executor: Executor, where: Mapping[str, Any]) -> Timed:
+def _train(found: Findings, state: StageState, executor: Executor, where: Capacity) -> Timed:
     config = found.config
     parameters = make_estimator(config).get_params()
     n = min(config.training.sample_pixels, found.train_cells)
@@ -95,7 +95,7 @@ def _train(found: Findings, state: StageState, executor: Executor, where: Mappin
     return Timed(training_seconds(speed, parameters, n, population), PROBE)
 
 
-def _infer(found: Findings, state: StageState, executor: Executor, where: Mapping[str, Any]) -> Timed:
+def _infer(found: Findings, state: StageState, executor: Executor, where: Capacity) -> Timed:
     there, trained = found.cells_known, found.states["train"].kind == "done"
     cube = found.config.cube if there else None
     shard = median_shard({shard: found.cells[shard] for shard in state.to_do} or found.cells)
@@ -108,7 +108,7 @@ def _name(there: bool) -> str:
     return PROBE if there else MADE_UP
 
 
-_PROBES: dict[str, Callable[[Findings, StageState, Executor, Mapping[str, Any]], Timed | None]] = {
+_PROBES: dict[str, Callable[[Findings, StageState, Executor, Capacity], Timed | None]] = {
     "ingest": _ingest,
     "prepare": _prepare,
     "train": _train,

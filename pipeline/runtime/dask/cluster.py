@@ -1,4 +1,4 @@
-"""The cluster that the configuration asks for: none, one of our own on this machine, or one that is there."""
+"""The cluster that the configuration names: none, a local one that is started here, or one that runs already."""
 
 import logging
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from pipeline.runtime.settings import TLS_KEYS, Cluster
 
 HOST: Final = "127.0.0.1"
 _ROLES: Final = ("scheduler", "worker", "client")
-PER_GPU: Final = 3  # tasks of a GPU at once: one has read, one computes, one writes (see `overlap`)
+PER_GPU: Final = 3  # tasks at once: one has read, one computes, one writes (see `overlap`)
 
 
 @contextmanager
 def open_executor(settings: Cluster) -> Iterator[tuple[Executor, str | None]]:
-    """Open what the configuration asks for: in process, "local" a cluster of our own, else the scheduler's address.
+    """Yield the executor that the configuration names: in process, on a local cluster, or at a scheduler's address.
 
     Yields:
         The executor and the dashboard's address (None in process).
@@ -31,7 +31,7 @@ def open_executor(settings: Cluster) -> Iterator[tuple[Executor, str | None]]:
         UserError: no scheduler answers.
     """
     logging.getLogger("distributed").setLevel(logging.ERROR)  # comings and goings of workers are on the dashboard
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told once, by the executor
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # the executor reports a lost scheduler, once
     limits = Limits(settings.max_failures, settings.retries, settings.patience)
     if settings.scheduler is None:
         yield InProcess(limits), None
@@ -59,10 +59,10 @@ def _client(settings: Cluster) -> Iterator[Client]:
 
 
 def security(settings: Cluster) -> Security | None:
-    """What Dask is told of certificates; None where it goes without TLS.
+    """Return Dask's settings of certificates; None where it works without TLS.
 
     Raises:
-        UserError: a file is missing or cannot be used; it is named with its key.
+        UserError: a file is missing or cannot be used; the message names it with its key.
     """
     if settings.tls is None:
         return None
@@ -82,12 +82,12 @@ def security(settings: Cluster) -> Security | None:
 
 
 def _local_cluster(workers: int, n_gpus: int, secured: Security | None) -> Any:
-    """Worker processes of one thread each on this machine; as many of them as there are GPUs declare one."""
+    """Start workers of one thread each on this machine; as many of them as there are GPUs declare one."""
     if n_gpus == 0:
         return LocalCluster(
             n_workers=workers, threads_per_worker=1, host=HOST, dashboard_address=f"{HOST}:0", security=secured
         )
-    tls: dict[str, Any] = {} if secured is None else {"security": secured, "protocol": "tls://"}
+    tls: dict[str, object] = {} if secured is None else {"security": secured, "protocol": "tls://"}
     common = {"nthreads": 1, "host": HOST, **tls}
     spec = {
         number: {

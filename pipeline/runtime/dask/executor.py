@@ -1,4 +1,4 @@
-"""The executor that works on a Dask cluster: any scheduler's address, workers with and without a GPU."""
+"""The executor that works on a Dask cluster, whose workers may have GPUs."""
 
 import json
 import socket
@@ -18,13 +18,13 @@ from distributed.security import Security
 from pipeline.base.errors import Cancelled, OutOfReach, UserError
 from pipeline.base.files import write_bytes
 from pipeline.base.locations import Location
-from pipeline.runtime.dask.window import GONE, Window
-from pipeline.runtime.executor import Event, Item, Limits, Listener, Outcome, Recording, Result
+from pipeline.runtime.dask.window import GONE, Window, Worker
+from pipeline.runtime.executor import Capacity, Event, Item, Limits, Listener, Outcome, Recording, Result
 from pipeline.runtime.per_process import GPU, Holder, problem
 
 CONNECT_TIMEOUT: Final = "10s"
-_HANDSHAKE: Final = 5.0  # s that a scheduler gets to say that it does not accept a certificate
-_EVENT_PAUSE: Final = 0.25  # s between two events of a piece of work that is followed from here
+_HANDSHAKE: Final = 5.0  # s within which a scheduler refuses a certificate
+_EVENT_PAUSE: Final = 0.25  # s, at least, between two events that a worker sends
 
 
 def open_client(scheduler: str, security: Security | None = None) -> Client:
@@ -35,7 +35,7 @@ def open_client(scheduler: str, security: Security | None = None) -> Client:
         security: the client's certificate and key, for those.
 
     Raises:
-        UserError: address and certificate do not go together, or the scheduler's or the client's is not accepted.
+        UserError: address and certificate do not match, or the scheduler's or the client's is not accepted.
         OutOfReach: nothing answers there in time.
     """
     if scheduler.startswith("tls://") != (security is not None):
@@ -61,7 +61,7 @@ def open_client(scheduler: str, security: Security | None = None) -> Client:
 
 
 def _refuses(scheduler: str, security: Security) -> bool:
-    """Whether something listens there and the TLS handshake with it fails."""
+    """Return whether something listens at an address, and the TLS handshake with it fails."""
     host, _, port = scheduler.removeprefix("tls://").rpartition(":")
     context = security.get_connection_args("client")["ssl_context"]
     try:
@@ -69,7 +69,7 @@ def _refuses(scheduler: str, security: Security) -> bool:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_HANDSHAKE) as plain,
             context.wrap_socket(plain) as encrypted,
         ):
-            encrypted.recv(1)  # with TLS 1.3 a server says only now that it does not accept the client
+            encrypted.recv(1)  # with TLS 1.3 a server refuses a client only after the handshake
     except ssl.SSLError:
         return True
     except (OSError, ValueError):
@@ -78,11 +78,11 @@ def _refuses(scheduler: str, security: Security) -> bool:
 
 
 class OnDask:
-    """Futures on a Dask cluster in a bounded window, so that no graph grows with the country.
+    """The executor on a Dask cluster; a bounded number of futures, so that no graph grows with the country.
 
     Args:
-        client: connected; a scheduler that is lost is connected to anew.
-        limits: how much may go wrong.
+        client: connected; when the scheduler is lost, another client connects to the same address.
+        limits: how much may fail.
         cpu_beside_gpu: whether workers without a GPU take part in work that is meant for one.
     """
 
@@ -96,26 +96,26 @@ class OnDask:
     def run(
         self, function: Callable[[Item], Result], items: Iterable[Item], *, name: str, gpu: bool = False
     ) -> Generator[Outcome[Item, Result]]:
-        """Yield one `Outcome` an item, as they finish; tasks carry `name` and the item on the dashboard."""
+        """Yield one `Outcome` per item, as they finish; the dashboard shows tasks by `name` and item."""
         return Window(self, function, items, name, gpu=gpu).outcomes()
 
     @contextmanager
     def on_every_worker(self, key: str, make: Callable[[str], Any]) -> Iterator[None]:
-        """Make it on every worker, and on those that join later, by a worker plugin.
+        """Call `make` on every worker, also on those that join later, by a worker plugin.
 
         Raises:
-            UserError: a worker that is there now cannot make it; the message names it.
+            UserError: a worker cannot make it; the message names the worker.
         """
         self._plugins[key] = Holder(key, make)
         try:
-            self._make_held(key)
+            self._make_on_all(key)
             yield
         finally:
             plugin = self._plugins.pop(key)
             with suppress(*GONE, ValueError):  # the scheduler is gone, or another one that never knew it
                 self.client.unregister_worker_plugin(plugin.name)
 
-    def _make_held(self, key: str) -> None:
+    def _make_on_all(self, key: str) -> None:
         while True:
             try:
                 self.client.register_plugin(self._plugins[key])
@@ -128,12 +128,12 @@ class OnDask:
                 raise UserError(f"the Dask worker {address} cannot take part: {found}")
 
     def once(self, function: Callable[[Listener], Result], *, name: str, listener: Listener) -> Result:
-        """Run it on a GPU worker, and hand its events to `listener`; here where no worker has a GPU.
+        """Run the function on a GPU worker, and send its events to `listener`; run it here where no worker has a GPU.
 
         Raises:
             OutOfReach: the scheduler or the GPU workers are gone for longer than the patience allows.
         """
-        if not self.describe()["gpu_workers"]:
+        if not self.describe().gpu_workers:
             return function(listener)
         topic = f"sitscube-{uuid.uuid4().hex}"
         self._topics[topic] = lambda event: listener(event[1]["event"])
@@ -151,12 +151,12 @@ class OnDask:
 
     @contextmanager
     def record(self, path: Location) -> Iterator[Recording]:
-        """Save Dask's performance report of the block, a page that needs no network, where the scheduler lives on."""
+        """Save Dask's performance report of the block, a page that needs no network, unless the scheduler was lost."""
         recording = Recording()
         with tempfile.TemporaryDirectory() as folder, self.client.as_current():
             page = Path(folder) / "report.html"
             report = performance_report(str(page), mode="inline")
-            with suppress(*GONE):  # here and below: a report for information only, the work is not lost with it
+            with suppress(*GONE):  # here and below: the report is for information only
                 report.__enter__()
             try:
                 yield recording
@@ -166,8 +166,8 @@ class OnDask:
                         report.__exit__(None, None, None)
                         write_bytes(path, page.read_bytes())
 
-    def describe(self) -> dict[str, Any]:
-        """The cluster as it is now.
+    def describe(self) -> Capacity:
+        """Return the workers that the cluster has at this moment.
 
         Raises:
             OutOfReach: the scheduler is gone for longer than the patience allows.
@@ -178,27 +178,27 @@ class OnDask:
             self.recover()
             return self.describe()
         limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
-        return {
-            "scheduler": self.address,
-            "workers": len(workers),
-            "gpu_workers": sum(bool(worker["resources"].get(GPU)) for worker in workers),
-            "threads": sum(worker["nthreads"] for worker in workers),
-            "memory_limit": min(limits, default=None),
-        }
+        return Capacity(
+            scheduler=self.address,
+            workers=len(workers),
+            gpu_workers=sum(bool(worker["resources"].get(GPU)) for worker in workers),
+            threads=sum(worker["nthreads"] for worker in workers),
+            memory_limit=min(limits, default=None),
+        )
 
     def close(self) -> None:
-        """End a connection that was made anew; the one that was given is its owner's."""
+        """Close the client, unless it is the one that was passed in: that is its owner's."""
         if self.client is not self._given:
             self.client.close()
 
     # ---- for the window
 
-    def workers(self) -> dict[str, Any]:
-        """The workers as the scheduler describes them, by address."""
+    def workers(self) -> dict[str, Worker]:
+        """Return the workers by address, as the scheduler describes them."""
         return dict(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def processing(self) -> dict[str, str]:
-        """Which worker each task is at, by key."""
+        """Return the address of the worker that has each task, by the task's key."""
         try:
             places = self.client.processing()
         except GONE:
@@ -206,7 +206,7 @@ class OnDask:
         return {str(key): address for address, keys in places.items() for key in keys}
 
     def cancel(self, futures: Sequence[Future]) -> None:
-        """Have them done no more; what is being worked on goes on to its end, unseen."""
+        """Cancel futures; what is being computed ends, and its result is dropped."""
         if futures and self.client.status == "running":
             with suppress(*GONE):
                 self.client.cancel(futures, force=True)
@@ -242,7 +242,7 @@ class OnDask:
 
 
 class _Followed:
-    """Work on a worker whose events are sent to the scheduler, and which ends when nobody waits for it any more."""
+    """A function that runs on a worker, sends its events to the scheduler, and ends when nobody waits for it."""
 
     def __init__(self, function: Callable[[Listener], Any], topic: str) -> None:
         self._function, self._topic = function, topic

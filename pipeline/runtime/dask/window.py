@@ -1,9 +1,9 @@
-"""Items on a Dask cluster, a bounded number at a time, until each has an outcome: whatever dies meanwhile.
+"""Items on a Dask cluster, a bounded number at a time, until each has an outcome, whatever fails.
 
-A worker that is killed: Dask gives its tasks to others; an item that was there each time is tried once more, alone, so
-that the one which kills workers is told from its neighbours. The scheduler: everything under way is submitted again as
-soon as it answers. A worker that is slow or hangs: when nothing else is left, what it holds is given to another too,
-and the first to finish counts. Items must therefore give, and write, the same if they are run twice.
+A worker is killed: Dask gives its tasks to others. An item that was on every killed worker is tried once more, alone,
+so that the one that kills workers is distinguished from its neighbours. The scheduler is lost: everything under way is
+submitted again as soon as it answers. A worker is slow or hangs: when nothing else is left to do, its items are given
+to a second worker, and the first result counts. Run twice, an item must therefore return and write the same.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol
+from typing import Final, Generic, Protocol, TypedDict
 
 from distributed import Client, Future, KilledWorker
 from distributed.client import ClosedClientError
@@ -25,30 +25,38 @@ from pipeline.base.errors import OutOfReach, UserError
 from pipeline.runtime.executor import Item, Limits, Outcome, Result
 from pipeline.runtime.per_process import GPU
 
-PER_THREAD: Final = 3  # items at the workers for each of their threads: one at work, the next ones at hand
-TICK: Final = 1.0  # s between looks at the cluster
+PER_THREAD: Final = 3  # items at the workers for each of their threads: one at work, the next ones waiting
+TICK: Final = 1.0  # s between two requests to the scheduler
 BACKUP_FACTOR: Final = 3.0  # an item is given to a second worker after so many times the median item's time ...
 BACKUP_LEAST: Final = 10.0  # ... and so many seconds
 GONE: Final = (OSError, CommClosedError, ClosedClientError, TimeoutError, RuntimeError)  # of a scheduler that is lost
 _ANY, _GPU, _CPU = "any", "gpu", "cpu"  # lanes: all workers; those with a GPU; those without, beside the former
 
 
+class Worker(TypedDict):
+    """What the scheduler knows of a worker, as far as it is used here."""
+
+    nthreads: int
+    resources: dict[str, float]
+    memory_limit: int
+
+
 class Connection(Protocol):
-    """What the window asks of a cluster."""
+    """The cluster, as far as the window needs it."""
 
     client: Client
     limits: Limits
     address: str
     cpu_beside_gpu: bool
 
-    def workers(self) -> dict[str, Any]:
-        """The workers as the scheduler describes them, by address."""
+    def workers(self) -> dict[str, Worker]:
+        """Return the workers by address, as the scheduler describes them."""
 
     def processing(self) -> dict[str, str]:
-        """Which worker each task is at, by key."""
+        """Return the address of the worker that has each task, by the task's key."""
 
     def cancel(self, futures: Sequence[Future]) -> None:
-        """Have them done no more."""
+        """Cancel futures."""
 
     def recover(self) -> None:
         """Wait until a scheduler answers again."""
@@ -90,7 +98,7 @@ class Window(Generic[Item, Result]):
         self._copies: dict[int, list[_Copy[Item]]] = {}
         self._ended: queue.SimpleQueue[_Copy[Item]] = queue.SimpleQueue()
         self._times: list[float] = []
-        self._workers: dict[str, Any] = {}
+        self._workers: dict[str, Worker] = {}
         self._seen_worker = self._watched = time.monotonic()
 
     def outcomes(self) -> Generator[Outcome[Item, Result]]:
@@ -141,7 +149,7 @@ class Window(Generic[Item, Result]):
         return following
 
     def _lanes(self) -> dict[str, int]:
-        """How many items each lane can work on at once."""
+        """Return how many items each lane can work on at once."""
         gpus = sum(int(worker["resources"].get(GPU, 0)) for worker in self._workers.values())
         if self._gpu and (gpus or self._gpu_only):
             lanes = {_GPU: gpus}
@@ -154,11 +162,11 @@ class Window(Generic[Item, Result]):
         return sum(worker["nthreads"] for worker in self._workers.values() if bool(worker["resources"].get(GPU)) == gpu)
 
     def _submit(self, number: int, item: Item, lane: str, only: list[str] | None = None) -> None:
-        where: dict[str, Any] = {} if only is None else {"workers": only}
+        where: dict[str, object] = {} if only is None else {"workers": only}
         if lane == _GPU:
             where["resources"] = {GPU: 1}
         elif lane == _CPU and only is None:
-            # not binding: a worker that is replaced comes back under another address
+            # a preference only: a worker that is replaced comes back under another address
             without = [address for address, worker in self._workers.items() if not worker["resources"].get(GPU)]
             where |= {"workers": without, "allow_other_workers": True}
         key = f"{self._name}-{item}-{self._run}-{next(self._submissions)}"
@@ -172,13 +180,13 @@ class Window(Generic[Item, Result]):
         self._copies.setdefault(number, []).append(copy)
         future.add_done_callback(lambda _: self._ended.put(copy))
 
-    # ---- what comes back
+    # ---- results
 
     def _settle(self, copy: _Copy[Item]) -> Outcome[Item, Result] | None:
-        """What a finished copy means for its item; None where there is no outcome yet."""
+        """Return the outcome of a finished copy's item; None where it has none yet."""
         copies = self._copies.get(copy.number, [])
         if copy not in copies:
-            return None  # another copy was first, or it was submitted before the scheduler was lost
+            return None  # another copy was first, or the scheduler was lost after it was submitted
         try:
             status = copy.future.status
             error = copy.future.exception() if status == "error" else None
@@ -204,17 +212,21 @@ class Window(Generic[Item, Result]):
             return Outcome(copy.item, result=result)
         return Outcome(copy.item, error=_plain(error))
 
-    # ---- what may have died
+    # ---- failures of workers and of the scheduler
 
     def _look(self) -> None:
-        """Ask the scheduler which workers there are."""
+        """Ask the scheduler for its workers."""
         try:
             self._workers = self._cluster.workers()
         except GONE:
             self._resume()
 
     def _watch(self) -> None:
-        """See to it that what is under way can end."""
+        """Check that what is under way can end.
+
+        Raises:
+            OutOfReach: no worker could do it for longer than the patience allows.
+        """
         self._watched = time.monotonic()
         if self._cluster.client.status != "running":
             self._resume()
@@ -235,7 +247,7 @@ class Window(Generic[Item, Result]):
         self._back_up()
 
     def _leave_gpu_lane(self) -> None:
-        """No worker with a GPU is left: the others take over."""
+        """Give the items of GPU workers to the others, where no worker with a GPU is left."""
         for number, copies in list(self._copies.items()):
             stranded = [copy for copy in copies if copy.lane == _GPU]
             if stranded:
@@ -244,7 +256,7 @@ class Window(Generic[Item, Result]):
                 self._again.append((number, stranded[0].item))
 
     def _back_up(self) -> None:
-        """Give what takes far longer than the others to a second worker, once nothing else is left to do."""
+        """Give items that take far longer than the others to a second worker, once nothing else is left to do."""
         if not self._exhausted or self._again or not self._times or self._gpu_only or len(self._workers) < 2:
             return
         limit, now = max(BACKUP_LEAST, BACKUP_FACTOR * statistics.median(self._times)), time.monotonic()
@@ -261,7 +273,7 @@ class Window(Generic[Item, Result]):
                 self._submit(copy.number, copy.item, copy.lane, others)
 
     def _resume(self) -> None:
-        """The scheduler is gone, and with it all that was under way: submit it again as soon as there is one."""
+        """Wait for a scheduler, and have all that was under way submitted again: it was lost with the last one."""
         lost = [(number, copies[0].item) for number, copies in self._copies.items()]
         self._copies.clear()
         self._alone = None
@@ -272,7 +284,7 @@ class Window(Generic[Item, Result]):
 
 
 def _plain(error: BaseException) -> Exception:
-    """The error as a user reads it."""
+    """Return the error as a user reads it."""
     if isinstance(error, KilledWorker):
         return UserError("every worker that worked on it died, several times: it may need more memory than they have")
     return error if isinstance(error, Exception) else RuntimeError(repr(error))

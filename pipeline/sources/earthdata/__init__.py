@@ -1,0 +1,1 @@
+"""NASA's Earthdata as an archive of granules."""

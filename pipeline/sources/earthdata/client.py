@@ -1,8 +1,8 @@
 """NASA's Earthdata through earthaccess: login, the catalogue CMR, and files over HTTPS from anywhere.
 
-`earthaccess.login` and `earthaccess.download` are not used: both ask AWS's metadata address where this machine is, wait
-for answers without limit, and the latter takes any file of the right name for complete. `Auth` and `DataGranules`,
-which they are built on, do the same work over sessions whose every request has a timeout.
+`earthaccess.login` and `earthaccess.download` are not used: both ask AWS's metadata address where this machine is and
+wait for answers without limit, and the latter considers any file of the right name complete. `Auth` and
+`DataGranules`, on which they are built, do the same work over sessions whose every request has a timeout.
 """
 
 import logging
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 LOGIN_HOST: Final = "urs.earthdata.nasa.gov"
 CATALOGUE: Final = "https://cmr.earthdata.nasa.gov"
-_CHUNK: Final = 1 << 20  # bytes of a file held in memory
+_CHUNK: Final = 1 << 20  # bytes of a file in memory at once
 _ERROR_PAGE: Final = 1 << 16  # bytes read of an answer that is no file
-_TRUSTED: Final = (".nasa.gov", ".usgs.gov")  # who may be shown the token
+_TRUSTED: Final = (".nasa.gov", ".usgs.gov")  # hosts to which the token may be sent
 _LICENCE_WORDS: Final = ("eula", "approve_app", "resolution_url", "pre authorization")
 _ALGORITHMS: Final = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
 _UNITS: Final = {"KB": 10, "MB": 20, "GB": 30, "TB": 40}  # powers of 2
@@ -43,11 +43,11 @@ HOW_TO_LOG_IN: Final = (
 
 
 class EarthdataArchive:
-    """Implements `pipeline.sources.archive.Archive`. It logs in when it is first asked for something."""
+    """NASA's archive (see `pipeline.sources.archive.Archive`); it logs in at the first request."""
 
     def __init__(self) -> None:
         self._local = threading.local()  # requests' sessions are not safe to share between threads
-        # its debug lines hold the addresses that NASA signs for one user
+        # its debug lines contain the addresses that NASA signs for one user
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
     @cached_property
@@ -65,7 +65,7 @@ class EarthdataArchive:
         )
         try:
             with warnings.catch_warnings():
-                # of earthaccess's own use of what it will change in 1.0
+                # about earthaccess's own use of what it will change in 1.0
                 warnings.filterwarnings("ignore", "As of version 1.0", FutureWarning)
                 found = query.get_all()
         except requests.RequestException as error:
@@ -85,7 +85,7 @@ class EarthdataArchive:
             self._local.session = self._auth.get_session()
         session: requests.Session = self._local.session
         try:
-            # not compressed on the way, so that urllib3 can hold the bytes against the length announced
+            # without compression, so that urllib3 can compare the number of bytes with the announced length
             with session.get(remote.url, stream=True, headers={"Accept-Encoding": "identity"}) as response:
                 _judge(response, remote)
                 yield from response.iter_content(_CHUNK)
@@ -94,7 +94,7 @@ class EarthdataArchive:
 
 
 def _log_in() -> "earthaccess.Auth":
-    """Log in by the environment, else by netrc; nobody is asked and nothing is stored.
+    """Log in by the environment, else by netrc, without a dialogue; nothing is stored.
 
     Raises:
         Refused: there are no credentials, or they are not accepted.
@@ -104,7 +104,7 @@ def _log_in() -> "earthaccess.Auth":
     from earthaccess.exceptions import LoginAttemptFailure, LoginStrategyUnavailable
 
     class PatientAuth(earthaccess.Auth):
-        """Gives sessions whose requests do not wait for ever."""
+        """A login whose sessions have a timeout for every request."""
 
         def get_session(self) -> requests.Session:
             session: requests.Session = super().get_session()
@@ -137,7 +137,7 @@ def _log_in() -> "earthaccess.Auth":
 
 
 def _check_environment() -> None:
-    """Refuse a token that earthaccess would use as it is, with obscure or telling errors later."""
+    """Refuse a token with which earthaccess would fail later, with errors that are obscure or show the token."""
     token = os.environ.get("EARTHDATA_TOKEN")
     if token is None:
         return
@@ -150,7 +150,7 @@ def _check_environment() -> None:
 
 
 def _keep_netrc_out(session: requests.Session) -> None:
-    """Keep requests from putting what netrc says of a host, or of any, in the token's place or beside a signature."""
+    """Prevent requests from using netrc's passwords in place of the token, or beside a signature."""
     session.auth = session.auth or _leave_as_it_is
     rebuild = session.rebuild_auth
 
@@ -169,7 +169,7 @@ def _leave_as_it_is(request: requests.PreparedRequest) -> requests.PreparedReque
 
 
 def _catalogue_error(response: requests.Response) -> UserError:
-    # the answer's text is kept out: it may repeat the token
+    # without the answer's text, which may repeat the token
     if response.status_code == HTTPStatus.UNAUTHORIZED:
         return _credentials_refused(response.url)
     return UserError(
@@ -179,7 +179,11 @@ def _catalogue_error(response: requests.Response) -> UserError:
 
 
 def _judge(response: requests.Response, remote: Remote) -> None:
-    """Tell a file from the ways in which Earthdata says no."""
+    """Check that an answer is a file.
+
+    Raises:
+        Refused, NotServed: it is one of Earthdata's refusals.
+    """
     status, at_login = response.status_code, urlsplit(response.url).hostname == LOGIN_HOST
     if status < HTTPStatus.BAD_REQUEST and not at_login:
         return
@@ -204,7 +208,7 @@ def _credentials_refused(url: str) -> Refused:
 
 
 def remotes(umm: Mapping[str, Any]) -> list[Remote]:
-    """The HDF5 files of a granule as CMR describes it (UMM-G), with what it says of their size and checksum."""
+    """Return the HDF5 files of a granule that CMR describes (UMM-G), with their sizes and checksums."""
     parts = umm.get("DataGranule", {}).get("ArchiveAndDistributionInformation", [])
     found = {}
     for link in umm.get("RelatedUrls", []):

@@ -1,4 +1,4 @@
-"""HTTP that does not wait for ever, and names the service where something is wrong instead of an address."""
+"""HTTP with a timeout for every request, and errors that name the service instead of an address."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +14,7 @@ from pipeline.sources.archive import Unavailable
 TIMEOUT: Final = (20.0, 60.0)  # s: to connect, and between two pieces of an answer
 STATUS_PAGE: Final = "https://status.earthdata.nasa.gov"
 _SERVICES: Final = {"cmr.earthdata.nasa.gov": "NASA's catalogue", "urs.earthdata.nasa.gov": "Earthdata Login"}
-# the first that fits, for these classes derive from each other
+# the first that matches counts, for these classes derive from each other
 _REASONS: Final = (
     (requests.exceptions.Timeout, f"no answer within {TIMEOUT[1]:.0f} s"),
     (requests.exceptions.SSLError, "no secure connection: its certificate is not accepted"),
@@ -26,10 +26,10 @@ _REASONS: Final = (
 
 
 class PatientAdapter(HTTPAdapter):
-    """Gives every request a timeout, and raises `Unavailable` for HTTP 429 and 5xx."""
+    """An adapter that sets a timeout for every request, and raises `Unavailable` for HTTP 429 and 5xx."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send as `HTTPAdapter` does; a timeout that is given is kept."""
+        """Send a request as `HTTPAdapter` does; a timeout that it has already is kept."""
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = TIMEOUT
         response = super().send(request, *args, **kwargs)
@@ -42,7 +42,7 @@ class PatientAdapter(HTTPAdapter):
 
 
 def seconds_asked(retry_after: str) -> float:
-    """Seconds that a Retry-After header asks for (RFC 9110: a number or a date), 0 where it says neither."""
+    """Return the seconds of a Retry-After header (RFC 9110: a number or a date), 0 where it is neither."""
     if retry_after.strip().isdigit():
         return float(retry_after)
     try:
@@ -53,13 +53,13 @@ def seconds_asked(retry_after: str) -> float:
 
 
 def service_of(url: str) -> str:
-    """What a message calls the service at an address: its host, never path or query, which may hold signatures."""
+    """Return the name of a service for messages: its host, never path or query, which may contain signatures."""
     host = urlsplit(url).hostname or "the service"
     return f"{_SERVICES.get(host, 'the archive')} ({host})"
 
 
 def unavailable(error: requests.RequestException, url: str) -> Unavailable:
-    """What a failed request means. Its own text is kept out: it may hold addresses that NASA signs for one user."""
+    """Return the error of a failed request, without its own text: that may show addresses that NASA has signed."""
     if error.request is not None and error.request.url:
         url = str(error.request.url)
     reason = next((text for kind, text in _REASONS if isinstance(error, kind)), type(error).__name__)

@@ -1,8 +1,8 @@
-"""Windows of HDF5 datasets, decoded by way of a chunk index that is verified before it is believed.
+"""Windows of HDF5 datasets, decoded by a chunk index that is verified before it is used.
 
-HDF5 keeps no checksum of its older chunk indexes: a flipped bit moves a row to another place, or drops it, without an
-error. The packed rows carry a checksum each (zlib), so an index of which every entry is in order leaves no way for
-wrong values. Unpacking here costs about half of what reading through the library does.
+HDF5 has no checksum of its older chunk indexes: a flipped bit moves a row to another place, or loses it, without an
+error. Each packed row has a checksum (zlib), so that with a correct index no wrong value can be read. Unpacking here
+costs about half of the time of reading through the library.
 """
 
 import math
@@ -21,13 +21,13 @@ from pipeline.base.errors import GranuleError
 _DEFLATE, _SHUFFLE, _FLETCHER32 = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
 _COMPRESSORS: Final = (_DEFLATE, h5py.h5z.FILTER_SZIP)
 _UNPACKED_HERE: Final = ((), (_DEFLATE,), (_SHUFFLE, _DEFLATE))
-# what h5py raises on damaged metadata, found by damaging files
+# errors of h5py on damaged metadata, found by damaging files
 _LIBRARY_ERRORS: Final = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
 
 
 @contextmanager
 def library_errors(where: str, what: str) -> Iterator[None]:
-    """Turn what h5py raises into a GranuleError; to be put around single calls of it, so that nothing else is caught.
+    """Turn h5py's errors into a GranuleError; it is used around single calls, so that nothing else is caught.
 
     Args:
         where: file, and layer if one is concerned.
@@ -41,7 +41,7 @@ def library_errors(where: str, what: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ChunkIndex:
-    """Where the stored chunks of a dataset belong and lie; as `chunk_index` makes it, all entries are in order."""
+    """The stored chunks of a dataset: their places in the array and in the file, verified by `chunk_index`."""
 
     grid: tuple[int, ...]  # number of chunks along each axis
     numbers: np.ndarray  # (n,) of the stored chunks, counted along rows, ascending
@@ -55,10 +55,10 @@ class ChunkIndex:
 
 
 def filters(dataset: h5py.Dataset, where: str) -> tuple[int, ...]:
-    """Numbers of the filters that a chunked dataset's values went through, in order.
+    """Return the numbers of the filters by which a chunked dataset is packed, in order.
 
     Raises:
-        GranuleError: one of them is none of the lossless ones that are expected.
+        GranuleError: one of them is not among the expected lossless ones.
     """
     with library_errors(where, "its filters cannot be read"):
         creation = dataset.id.get_create_plist()
@@ -78,7 +78,7 @@ def chunk_index(dataset: h5py.Dataset, where: str, file_size: int) -> ChunkIndex
         file_size: bytes of the file.
 
     Raises:
-        GranuleError: chunks are listed twice, out of order, off their places, outside the file, or unfiltered.
+        GranuleError: chunks are listed twice, out of order, at impossible places, outside the file, or unfiltered.
     """
     with library_errors(where, "its shape cannot be read"):
         shape, chunk, itemsize = dataset.shape, dataset.chunks, dataset.dtype.itemsize
@@ -89,13 +89,13 @@ def chunk_index(dataset: h5py.Dataset, where: str, file_size: int) -> ChunkIndex
 
     def note(info: h5py.h5d.StoreInfo) -> bool | None:
         listed.extend((*info.chunk_offset, info.byte_offset, info.size, info.filter_mask))
-        return True if len(listed) > most * width else None  # a damaged index may run in circles
+        return True if len(listed) > most * width else None  # a damaged index may be a cycle
 
     with library_errors(where, "its chunk index cannot be read"):
         dataset.id.chunk_iter(note)
     if len(listed) > most * width:
         raise GranuleError(f"{where}: the chunk index lists more than the {most} chunks that there can be")
-    # damaged numbers of 64 bits do not fit signed integers; as floating-point numbers they are as far off as they are
+    # damaged numbers of 64 bits may exceed signed integers; as floating-point numbers they keep their size
     entries = np.array(listed, float).reshape(-1, width)
     places, (offsets, sizes, masks) = entries[:, :-3], entries[:, -3:].T
     steps = places / chunk
@@ -119,7 +119,11 @@ def chunk_index(dataset: h5py.Dataset, where: str, file_size: int) -> ChunkIndex
 
 
 def refuse_overlaps(spans: Sequence[tuple[np.ndarray, np.ndarray]], where: str) -> None:
-    """Raise a GranuleError if byte ranges (offsets, sizes) of one file overlap: then an index is wrong."""
+    """Check that byte ranges (offsets, sizes) of one file do not overlap.
+
+    Raises:
+        GranuleError: they do, so that an index is wrong.
+    """
     if not spans:
         return
     offsets, sizes = (np.concatenate([span[n] for span in spans]) for n in (0, 1))
@@ -130,7 +134,7 @@ def refuse_overlaps(spans: Sequence[tuple[np.ndarray, np.ndarray]], where: str) 
 
 @dataclass(frozen=True)
 class PackedLayer:
-    """A two-dimensional chunked dataset that is unpacked here: all that reading a window needs, once it is verified."""
+    """A two-dimensional chunked dataset that is unpacked here: all that reading a window needs, verified."""
 
     index: ChunkIndex
     shape: tuple[int, int]
@@ -146,7 +150,7 @@ class PackedLayer:
             rows: of the window, with step 1.
             columns: of the window, with step 1.
             where: file and layer, for messages.
-            missing: what chunks that are left out hold; None: all are stored.
+            missing: value of chunks that are left out; None: all are stored.
 
         Raises:
             GranuleError: a chunk cannot be read or unpacked.
@@ -176,7 +180,7 @@ class PackedLayer:
 
 
 def packed_layer(dataset: h5py.Dataset, index: ChunkIndex, where: str, missing: int | None) -> PackedLayer | None:
-    """What reading windows of a chunked dataset needs; None if the library has to unpack it.
+    """Return what reading windows of a chunked dataset needs; None if the library has to unpack it.
 
     Args:
         dataset: two-dimensional, of integers.
@@ -234,7 +238,7 @@ def read_window(
 
 
 def _bounds(shape: tuple[int, ...], rows: slice, columns: slice) -> tuple[int, int, int, int]:
-    """First row, last row, first column, last column of a window; the last ones excluded."""
+    """Return first row, last row, first column, last column of a window; the last ones excluded."""
     first_row, last_row, row_step = rows.indices(shape[0])
     first_column, last_column, column_step = columns.indices(shape[1])
     if row_step != 1 or column_step != 1:
@@ -243,14 +247,18 @@ def _bounds(shape: tuple[int, ...], rows: slice, columns: slice) -> tuple[int, i
 
 
 def is_stored(dataset: h5py.Dataset, where: str) -> bool:
-    """Whether the file holds bytes for a dataset that is not chunked."""
+    """Return whether the file has bytes for a dataset that is not chunked."""
     with library_errors(where, "its storage cannot be read"):
         compact = dataset.id.get_create_plist().get_layout() == h5py.h5d.COMPACT
         return compact or dataset.id.get_offset() is not None
 
 
 def refuse_holes(dataset: h5py.Dataset, where: str, missing: int | None) -> None:
-    """Raise a GranuleError unless the dataset declares that what is not stored is `missing`."""
+    """Check that a dataset declares `missing` as the value of what is not stored.
+
+    Raises:
+        GranuleError: it declares another value.
+    """
     with library_errors(where, "its fill value cannot be read"):
         declared = int(dataset.fillvalue)
     if missing is None or declared != missing:

@@ -1,7 +1,7 @@
 """HDF-EOS5 grid files on the sinusoidal grid: the grid that has a field, its place, attributes, windows of fields.
 
-Collections 1 and 2 spell their attributes differently and store their fields differently; both are read. Everything
-that h5py raises on a damaged file becomes a GranuleError, and no object of h5py leaves this module's functions.
+Collections 1 and 2 spell their attributes differently and store their fields differently; both are read. All errors of
+h5py on a damaged file become a GranuleError, and no object of h5py leaves this module.
 
 Source: HDF-EOS5 library user's guide (StructMetadata); real files of both collections.
 """
@@ -35,11 +35,11 @@ _STRUCTURE_BYTES: Final = 1 << 22  # most that a StructMetadata.0 can have; 32,0
 
 
 class GridFile:
-    """An open file's one grid that has the wanted field; `open_grid` makes it.
+    """The one grid of an open file that has the wanted field; see `open_grid`.
 
     Attributes:
         name: of the grid's group.
-        structure: where the grid lies; it agrees with XDim and YDim, where the file has them.
+        structure: the grid's place; it agrees with XDim and YDim, where the file has them.
     """
 
     def __init__(self, file: h5py.File, file_name: str, field: str) -> None:
@@ -53,11 +53,11 @@ class GridFile:
             self._check_axis(name, axis)
 
     def attribute(self, *names: str, field: str | None = None) -> str | float | None:
-        """An attribute of the file or of a field: a number where it is one, else a text; None where there is none.
+        """Return an attribute of the file or of a field: a number if it is one, else a text; None where it is missing.
 
         Args:
-            names: spellings, of which the first that is there counts; case does not matter.
-            field: whose attribute it is; the file's if None.
+            names: spellings, of which the first that exists counts; case does not matter.
+            field: with the attribute; None: the file.
 
         Raises:
             GranuleError: it cannot be read.
@@ -74,9 +74,9 @@ class GridFile:
         return None
 
     def check_fields(self, names: Sequence[str], dtype: str, missing: int) -> None:
-        """Hold type, shape and storage of fields against what they should be, without decoding pixels.
+        """Check type, shape and storage of fields, without decoding pixels.
 
-        The fields must have the same rows stored, and no two fields of the file may claim the same bytes.
+        The fields must have the same rows stored, and no two fields of the file may use the same bytes.
 
         Args:
             names: fields that must be there.
@@ -119,7 +119,7 @@ class GridFile:
             raise GranuleError(f"{self._file_name}: {', '.join(stored)} do not have the same rows stored")
 
     def packed(self, names: Sequence[str], missing: int) -> dict[str, PackedLayer] | None:
-        """What reading windows of fields needs once the file is closed; None if the library has to unpack one.
+        """Return what reading windows of fields needs once the file is closed; None if the library has to unpack one.
 
         Args:
             names: of the fields.
@@ -145,14 +145,14 @@ class GridFile:
         return self._indexes[name]
 
     def read(self, name: str, rows: slice, columns: slice, missing: int | None = None) -> np.ndarray:
-        """A window of a field, of its own type; see `read_window`."""
+        """Read a window of a field, of its own type; see `read_window`."""
         return read_window(self._dataset(name), rows, columns, where=f"{self._file_name}: {name}", missing=missing)
 
     def _dataset(self, name: str) -> h5py.Dataset:
         return _child(self._fields, name, h5py.Dataset, self._file_name)
 
     def _check_axis(self, name: str, axis: int) -> None:
-        """XDim and YDim, where there are any, hold the upper left corners of pixels, or their centres."""
+        """Check XDim or YDim, where it exists: upper left corners of pixels, or their centres."""
         where = f"{self._file_name}: {name}"
         with library_errors(where, "it cannot be looked up"):
             there = name in self._grid
@@ -203,7 +203,7 @@ def open_grid(path: Path, field: str) -> Iterator[GridFile]:
 
 
 def plain(value: Any) -> str | float | None:
-    """An attribute's value whatever its type: scalars, arrays of one, bytes and texts; None for what is neither."""
+    """Return an attribute's value of any type: scalars, arrays of one, bytes and texts; None for others."""
     array = np.asarray(value)
     if array.size != 1:
         return None
@@ -216,7 +216,7 @@ def plain(value: Any) -> str | float | None:
 
 
 def _find_grid(file: h5py.File, where: str, field: str) -> tuple[str, h5py.Group]:
-    """The group's name differs between versions, so it is never assumed."""
+    """Return the name and group of the grid with a field: the name differs between versions."""
     grids = _child(_child(file, "HDFEOS", h5py.Group, where), "GRIDS", h5py.Group, where)
     with library_errors(where, "its groups cannot be read"):
         found = [name for name in grids if f"{name}/Data Fields/{field}" in grids]

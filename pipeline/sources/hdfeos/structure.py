@@ -1,4 +1,4 @@
-"""StructMetadata.0 of HDF-EOS5 files: where a grid on the sinusoidal projection lies.
+"""StructMetadata.0 of HDF-EOS5 files: the place of a grid on the sinusoidal projection.
 
 Source: HDF-EOS5 library user's guide; the text is ODL, of which only keys and values matter here.
 """
@@ -16,7 +16,7 @@ _SINUSOIDAL: Final = ("HE5_GCTP_SNSOID", "GCTP_SNSOID")
 
 @dataclass(frozen=True)
 class Structure:
-    """What StructMetadata.0 says of a grid."""
+    """Size and place of a grid, from StructMetadata.0."""
 
     name: str
     shape: tuple[int, int]  # rows (YDim), columns (XDim)
@@ -25,16 +25,16 @@ class Structure:
 
 
 def parse_structure(text: str, grid: str, field: str, where: str) -> Structure:
-    """Read where a grid lies from StructMetadata.0. What it says of the projection must fit; it need not say it.
+    """Read size and place of a grid from StructMetadata.0; a projection in it must be the sinusoidal one.
 
     Args:
         text: all of it.
-        grid: the grid's name; its own group is taken where there are several.
+        grid: the grid's name, which decides where there are several.
         field: a field of the grid, whose dimensions must be rows and columns.
         where: file, for messages.
 
     Raises:
-        GranuleError: size or corners are missing, something is contradictory, or the projection is another one.
+        GranuleError: size or corners are missing, entries contradict each other, or the projection is another one.
     """
     own = _group_of(text, grid, where)
     projection = re.search(r"\bProjection=(\w+)", own)
@@ -58,7 +58,7 @@ def parse_structure(text: str, grid: str, field: str, where: str) -> Structure:
 
 
 def _group_of(text: str, grid: str, where: str) -> str:
-    """The part of the text that is about a grid: all of it where grids have no groups of their own."""
+    """Return the part of the text about a grid: all of it where grids have no groups of their own."""
     groups = re.findall(r"GROUP=GRID_\d+\s(.*?)END_GROUP=GRID_\d+", text, re.DOTALL)
     if not groups:
         return text

@@ -20,7 +20,7 @@ _KNOWN: Final[LRUCache[tuple[Path, Stamp, int], Layers]] = LRUCache(maxsize=256)
 
 
 def remember(path: Path, grid: GridFile, names: Sequence[str], missing: int) -> None:
-    """Keep what reading windows of an open, checked granule needs."""
+    """Keep what is needed to read windows of an open, checked granule."""
     _KNOWN[path, _stamp(os.stat(path)), missing] = grid.packed(names, missing)
 
 
@@ -31,14 +31,14 @@ def read_layers(
 
     Args:
         path: of the granule.
-        field: that its grid is found by.
+        field: by which its grid is found.
         names: of the fields.
         rows: of the window; only their chunks are read.
         columns: of the window.
         missing: the one fill value with which rows may be left out.
 
     Raises:
-        GranuleError: the file cannot be read, or the window not be decoded.
+        GranuleError: the file cannot be read, or the window cannot be decoded.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -64,5 +64,5 @@ def read_layers(
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    """What tells that a file is still the one that was verified."""
+    """Return what distinguishes the verified file from a later one of the same name."""
     return status.st_ino, status.st_mtime_ns, status.st_size

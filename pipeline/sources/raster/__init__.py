@@ -1,0 +1,1 @@
+"""Rasters of any origin, GeoTIFF or NetCDF, as a source of observations."""

@@ -1,4 +1,4 @@
-"""Opening GeoTIFF and NetCDF files: the dates they hold, their grids, and windows of their layers."""
+"""GeoTIFF and NetCDF files: their dates, their grids, and windows of their layers."""
 
 import warnings
 from collections.abc import Iterator
@@ -30,21 +30,21 @@ class RasterFile(Protocol):
 
     @property
     def simulated(self) -> str:
-        """What a simulated file says of itself; empty for real ones."""
+        """Origin of a simulated file, from its attribute; empty for real ones."""
         ...
 
     def steps(self, layer: RasterLayer) -> list[Step]:
-        """The dates of a layer."""
+        """Return the dates of a layer."""
         ...
 
     def grid(self, layer: RasterLayer) -> UprightGrid:
-        """The grid of a layer."""
+        """Return the grid of a layer."""
         ...
 
     def read(
         self, layer: RasterLayer, index: int | None, rows: slice, columns: slice
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Numbers of a window (rows, columns), and where they are not the file's own missing value, if anywhere."""
+        """Read numbers of a window (rows, columns), and where they are not the file's own missing value; None: all."""
         ...
 
 
@@ -53,13 +53,13 @@ def open_raster(path: Path, crs: str | None = None, band_date: str | None = None
     """Open a file for the length of a block.
 
     Args:
-        path: GeoTIFF or NetCDF, told apart by their first bytes.
-        crs: for files that carry none.
+        path: GeoTIFF or NetCDF, recognised by its first bytes.
+        crs: for files without one.
         band_date: pattern of band descriptions of GeoTIFFs whose bands are dates.
 
     Raises:
         GranuleError: it is gone, damaged or of another kind, or something read in the block is missing or damaged.
-        UserError: settings do not say which layer is meant.
+        UserError: the settings lack the layer's name.
     """
     try:
         with path.open("rb") as stream:
@@ -68,7 +68,7 @@ def open_raster(path: Path, crs: str | None = None, band_date: str | None = None
             with opened_dataset(path, _NETCDF[magic]) as dataset:
                 yield NetCdf(dataset, crs)
         elif magic in _TIFF:
-            with warnings.catch_warnings():  # what is missing is said by the errors below
+            with warnings.catch_warnings():  # the errors below name what is missing
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 warnings.simplefilter("ignore", NodataShadowWarning)
                 with rasterio.open(path, driver="GTiff") as file:
@@ -93,14 +93,14 @@ class GeoTiff:
 
     @property
     def simulated(self) -> str:
-        """What a simulated file says of itself; empty for real ones."""
+        """Origin of a simulated file, from its attribute; empty for real ones."""
         return str(self.file.tags().get(SIMULATED, ""))
 
     def steps(self, layer: RasterLayer) -> list[Step]:
-        """The dates that band descriptions say, or one unknown date.
+        """Return the dates from band descriptions, or one unknown date.
 
         Raises:
-            GranuleError: bands should be dates, but no description fits the pattern.
+            GranuleError: bands should be dates, but no description matches the pattern.
         """
         if self.band_date is None:
             return [Step(None, None)]
@@ -111,10 +111,10 @@ class GeoTiff:
         return steps
 
     def grid(self, layer: RasterLayer) -> UprightGrid:
-        """The file's grid.
+        """Return the file's grid.
 
         Raises:
-            GranuleError: it has no geotransform, or no CRS where none is given.
+            GranuleError: it has no geotransform, or no CRS and none is configured.
         """
         if self.file.transform.is_identity:
             raise GranuleError("no geotransform: it does not say where its pixels lie")
@@ -128,7 +128,7 @@ class GeoTiff:
     def read(
         self, layer: RasterLayer, index: int | None, rows: slice, columns: slice
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Numbers of a window, and where nodata value, mask and alpha band let them count.
+        """Read numbers of a window, and where nodata value, mask and alpha band let them count.
 
         Raises:
             GranuleError: there is no such band.

@@ -1,4 +1,4 @@
-"""Grids of raster files, turned so that the first row is the northern one and the first column the western one."""
+"""Grids of raster files, oriented so that the first row is the northern one and the first column the western one."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +15,7 @@ _TOLERANCE: Final = 1e-3  # pixels: coordinates are written in decimal places, o
 
 @dataclass(frozen=True)
 class UprightGrid:
-    """A file's pixels as a `GeoBox`, and which axes the file counts the other way round."""
+    """A file's pixels as a `GeoBox`, and which axes have the opposite direction in the file."""
 
     geobox: GeoBox
     rows_turned: bool
@@ -23,7 +23,7 @@ class UprightGrid:
 
     @classmethod
     def of(cls, shape: tuple[int, int], affine: Affine, crs: CRS) -> "UprightGrid":
-        """Turn a grid as a file has it.
+        """Orient the grid of a file.
 
         Raises:
             GranuleError: its rows do not run along x, or its pixels have no size.
@@ -36,17 +36,17 @@ class UprightGrid:
         return cls(GeoBox(shape, Affine(abs(a), 0, west, 0, -abs(e), north), crs), e > 0, a < 0)
 
     def in_file(self, rows: slice, columns: slice) -> tuple[slice, slice]:
-        """A window of the `GeoBox` as rows and columns of the file."""
+        """Return a window of the `GeoBox` as rows and columns of the file."""
         ny, nx = self.geobox.shape
         return _turned(rows, ny) if self.rows_turned else rows, _turned(columns, nx) if self.columns_turned else columns
 
     def upright(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (rows, columns) as read from the file, in the order of the `GeoBox`."""
+        """Return pixels (rows, columns) of the file in the order of the `GeoBox`."""
         return pixels[:: -1 if self.rows_turned else 1, :: -1 if self.columns_turned else 1]
 
 
 def same_grid(one: GeoBox, other: GeoBox) -> bool:
-    """Whether two grids have the same pixels, up to the rounding of coordinates in files."""
+    """Return whether two grids have the same pixels, up to the rounding of coordinates in files."""
     if one.shape != other.shape or one.crs != other.crs:
         return False
     ny, nx = one.shape

@@ -1,4 +1,4 @@
-"""Name patterns of raster files: which files there are, and what date and place their names say."""
+"""Name patterns of raster files: they find files, and the dates and places in their names."""
 
 import calendar
 import re
@@ -16,7 +16,7 @@ _PIECE: Final = re.compile(r"\*\*/|\*|\?|%.?|\{[^}]*\}|[^*?%{]+|\{")
 
 @dataclass(frozen=True)
 class Named:
-    """What a name says; None where its pattern has no such part."""
+    """Parts of a name; None where its pattern has no such part."""
 
     year: int | None = None
     day: date | None = None
@@ -25,7 +25,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Step:
-    """One date of a file: where it is there (index along time, or band), and the date if the file itself says it."""
+    """A date of a file: its index along time, or its band, and the date if the file itself has it."""
 
     index: int | None
     day: date | None
@@ -35,12 +35,12 @@ class Step:
 class NamePattern:
     """A pattern of names below a folder, or of other texts such as band descriptions.
 
-    `*` and `?` stand for what they do in a shell, `**/` for any folders, `%Y %m %d %j` for year, month, day of the
+    `*` and `?` have the same meaning as in a shell, `**/` for any folders, `%Y %m %d %j` for year, month, day of the
     month and day of the year with leading zeros, `%%` for a percent sign and `{place}` for the place. A month without
     a day means its first day.
 
     Raises:
-        ValueError: it has other codes, or codes that do not make a date.
+        ValueError: it has other codes, or codes that make no date.
     """
 
     text: str
@@ -64,13 +64,13 @@ class NamePattern:
 
     @property
     def codes(self) -> str:
-        """Its date codes, in the order Y, m, d, j: "Ymd", "Yj", ... or empty."""
+        """Date codes of the pattern, in the order Y, m, d, j: "Ymd", "Yj", ... or empty."""
         present = {piece[1] for piece in self._pieces if piece.startswith("%")}
         return "".join(code for code in _DIGITS if code in present)
 
     @property
     def dated(self) -> bool:
-        """Whether names say a date, and not at most a year."""
+        """Whether names have a date, and not at most a year."""
         return len(self.codes) > 1
 
     @property
@@ -94,7 +94,7 @@ class NamePattern:
         return re.compile("".join(parts))
 
     def match(self, text: str) -> Named | None:
-        """What a name says, or None if it does not fit the pattern or its date does not exist.
+        """Return the parts of a name, or None if it does not match the pattern or its date does not exist.
 
         Args:
             text: path below the folder, with `/` between folders.
@@ -113,21 +113,21 @@ class NamePattern:
         return None if day is None else Named(day.year, day, place)
 
     def find(self, folder: Path, like: Named | None = None) -> Iterator[tuple[Path, Named]]:
-        """Files in a folder that fit, with what their names say, in the order of their names.
+        """Yield the matching files in a folder with the parts of their names, in the order of the names.
 
         Args:
-            folder: where patterns count from.
-            like: only files whose names say the same, where they say something.
+            folder: where patterns start.
+            like: only files whose names have the same parts, as far as they have them.
         """
         like = like or Named()
         for path in sorted(folder.glob(self._glob(like))):
             named = self.match(path.relative_to(folder).as_posix())
-            hidden = path.name.startswith(".")  # half-written files and what other systems leave behind
+            hidden = path.name.startswith(".")  # half-written files, and files of other systems
             if named is not None and not hidden and _agree(named, like) and path.is_file():
                 yield path, named
 
     def _glob(self, like: Named) -> str:
-        """The pattern for the file system, narrowed to what is asked for, so that few names need a closer look."""
+        """Return the pattern for the file system, with the wanted parts in it, so that few names have to be matched."""
         known = {"Y": f"{like.year:04d}"} if like.year is not None else {}
         if like.day is not None:
             known |= {code: like.day.strftime(f"%{code}") for code in "mdj"}
@@ -147,7 +147,7 @@ class NamePattern:
 
 
 def _group(piece: str) -> str | None:
-    """What part of a name a piece stands for: "place", a code's letter, or None for other text."""
+    """Return the part of a name that a piece of a pattern means: "place", a code's letter, or None."""
     if piece == "{place}":
         return "place"
     return piece[1:] if piece.startswith("%") and piece != "%%" else None

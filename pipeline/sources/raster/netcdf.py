@@ -1,6 +1,6 @@
 """NetCDF files by the CF conventions: variables on one-dimensional coordinates, with or without time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -21,7 +21,7 @@ from pipeline.sources.raster.grid import UprightGrid
 from pipeline.sources.raster.names import Step
 from pipeline.sources.raster.settings import RasterLayer
 
-_NAMES: Final = {  # of dimensions, where attributes do not tell
+_NAMES: Final = {  # of dimensions, where attributes do not name the axis
     "Y": ("lat", "latitude", "y", "ydim", "northing"),
     "X": ("lon", "longitude", "x", "xdim", "easting"),
     "T": ("time", "t"),
@@ -33,28 +33,28 @@ _STANDARD: Final = {
     "projection_x_coordinate": "X",
     "time": "T",
 }
-_UNEVEN: Final = 0.1  # pixels: by how much rounded coordinates may leave the even spacing
+_UNEVEN: Final = 0.1  # pixels: the most by which rounded coordinates may deviate from even spacing
 _KM: Final = ("km", "kilometer", "kilometers", "kilometre", "kilometres")
 
 
 @contextmanager
 def opened_dataset(path: Path, engine: str) -> Iterator[xr.Dataset]:
-    """Open a file as it is, without decoding: numbers keep their meaning of the file, and nothing is read yet.
+    """Open a file without decoding: numbers stay as they are in the file, and nothing is read yet.
 
     Raises:
         GranuleError: it is HDF5, but no NetCDF, or damaged.
     """
     try:
         if engine == "h5netcdf":
-            with h5py.File(path, "r") as file:  # of damaged files h5netcdf would leave broken objects behind
+            with h5py.File(path, "r") as file:  # h5netcdf would leave broken objects of a damaged file
                 dict(file.attrs)
         dataset = xr.open_dataset(path, engine=engine, decode_cf=False)
-    except (ValueError, LookupError, TypeError) as error:  # as the readers say that headers make no sense
+    except (ValueError, LookupError, TypeError) as error:  # the readers' errors for damaged headers
         raise GranuleError(f"no NetCDF file that can be read ({error})") from None
     with dataset:
         try:
             yield dataset
-        except KeyError as error:  # as h5py says that an object in the file is damaged
+        except KeyError as error:  # h5py's error for a damaged object
             raise GranuleError(f"damaged ({error}); fetch it again") from None
 
 
@@ -67,14 +67,14 @@ class NetCdf:
 
     @property
     def simulated(self) -> str:
-        """What a simulated file says of itself; empty for real ones."""
+        """Origin of a simulated file, from its attribute; empty for real ones."""
         return str(self.dataset.attrs.get(SIMULATED, ""))
 
     def steps(self, layer: RasterLayer) -> list[Step]:
-        """The dates of a variable's time coordinate, or one unknown date.
+        """Return the dates of a variable's time coordinate, or one unknown date.
 
         Raises:
-            GranuleError: it has several, and they cannot be told.
+            GranuleError: it has several, and they are unknown.
         """
         along = self._dimensions(self._variable(layer)).get("T")
         coordinate = self._coordinate(along) if along else self._scalar_time()
@@ -89,10 +89,10 @@ class NetCdf:
         return [Step(index, day) for index, day in enumerate(days)]
 
     def grid(self, layer: RasterLayer) -> UprightGrid:
-        """The grid of a variable.
+        """Return the grid of a variable.
 
         Raises:
-            GranuleError: its coordinates are missing or unevenly spaced, or nothing says their CRS.
+            GranuleError: its coordinates are missing or unevenly spaced, or their CRS is unknown.
         """
         variable = self._variable(layer)
         dimensions = self._dimensions(variable)
@@ -104,7 +104,7 @@ class NetCdf:
     def read(
         self, layer: RasterLayer, index: int | None, rows: slice, columns: slice
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Numbers of a window, and where they are not `_FillValue` or `missing_value`.
+        """Read numbers of a window, and where they are not `_FillValue` or `missing_value`.
 
         Raises:
             GranuleError: there is no such variable.
@@ -136,7 +136,7 @@ class NetCdf:
         return self.dataset[layer.variable]
 
     def _dimensions(self, variable: xr.DataArray) -> dict[str, str]:
-        """Names of the dimensions by axis: Y, X, and T where there is time.
+        """Return the names of the dimensions by axis: Y, X, and T where there is time.
 
         Raises:
             GranuleError: there is no Y or X, or a further dimension of more than one step.
@@ -152,7 +152,7 @@ class NetCdf:
         return {axis: name for axis, name in axes.items() if axis is not None}
 
     def _axis(self, name: str) -> str | None:
-        """Which axis a dimension is: by its coordinate's attributes, else by its name."""
+        """Return the axis of a dimension: by its coordinate's attributes, else by its name."""
         attributes = self.dataset[name].attrs if name in self.dataset.variables else {}
         if attributes.get("axis") in _NAMES:
             return str(attributes["axis"])
@@ -164,11 +164,11 @@ class NetCdf:
         return self.dataset[name] if name in self.dataset.variables else None
 
     def _scalar_time(self) -> xr.DataArray | None:
-        """The time of a file without a dimension for it."""
+        """Return the time of a file without a dimension for it."""
         return next((self.dataset[name] for name in ("time", "t") if name in self.dataset.variables), None)
 
     def _centres(self, name: str) -> np.ndarray:
-        """Coordinates of pixel centres along a dimension, in metres or degrees."""
+        """Return the coordinates of pixel centres along a dimension, in metres or degrees."""
         coordinate = self._coordinate(name)
         if coordinate is None or coordinate.ndim != 1 or coordinate.size < 2:
             raise GranuleError(f"no coordinates along {name}: it does not say where its pixels lie")
@@ -195,19 +195,19 @@ class NetCdf:
         raise GranuleError("no coordinate reference system: set raster.crs, such as EPSG:4326")
 
 
-def _mapping_crs(attributes: dict[str, Any]) -> CRS | None:
-    """The CRS that a grid mapping describes, if it can be understood."""
+def _mapping_crs(attributes: Mapping[str, object]) -> CRS | None:
+    """Return the CRS that a grid mapping describes, or None if it is not understood."""
     for name, value in attributes.items():
         if name.lower() in ("epsg", "epsg_code"):
             return CRS(f"EPSG:{str(value).upper().removeprefix('EPSG:')}")
     try:
-        return CRS(pyproj.CRS.from_cf(attributes).to_wkt())
+        return CRS(pyproj.CRS.from_cf(dict(attributes)).to_wkt())
     except (pyproj.exceptions.CRSError, KeyError):
         return None
 
 
 def _spacing(centres: np.ndarray, name: str) -> float:
-    """Distance of pixel centres.
+    """Return the distance of pixel centres.
 
     Raises:
         GranuleError: they are not evenly spaced.
@@ -219,9 +219,9 @@ def _spacing(centres: np.ndarray, name: str) -> float:
 
 
 def _days(coordinate: xr.DataArray) -> list[date]:
-    """Dates of a time coordinate as they are called in its own calendar; empty if it has no units.
+    """Return the dates of a time coordinate in its own calendar; empty if it has no units.
 
-    AppEEARS counts in a Julian calendar from a date of our days: its names of days are ours.
+    AppEEARS uses a Julian calendar, but counts from a recent date: its dates are those of the usual calendar.
 
     Raises:
         GranuleError: its units are not understood, or a date does not exist.

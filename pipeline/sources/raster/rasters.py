@@ -1,4 +1,4 @@
-"""Rasters of any origin as a source of observations: GeoTIFF, COG or NetCDF files, read as the configuration says."""
+"""Rasters of any origin as a source of observations: GeoTIFF, COG or NetCDF files that the configuration describes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ from pipeline.sources.raster.grid import same_grid
 from pipeline.sources.raster.names import Named, NamePattern, Step
 from pipeline.sources.raster.numbers import GIVEN, as_bits, as_stored, cube_channel, observed
 from pipeline.sources.raster.settings import Raster, RasterLayer
-from pipeline.sources.source import Checked, Decoded, Scene
+from pipeline.sources.source import Checked, Decoded, Origin, Scene
 
 _ONE_PLACE: Final = "whole"
 
 
 @dataclass(frozen=True)
 class RasterScene(Scene):
-    """One date of a file, or of several that belong together."""
+    """A date of a file, or of several that belong together."""
 
-    parts: tuple[tuple[Path, int | None], ...]  # of each layer, its file and where the date is in it
+    parts: tuple[tuple[Path, int | None], ...]  # of each layer, its file and the date's index in it
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Rasters:
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
-        """How the cube stores what is measured."""
+        """The measured quantities, as the cube stores them."""
         return tuple(cube_channel(channel) for channel in self.raster.channels)
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
-        """What quality layers must say of an observation that counts."""
+        """Rules of quality that an observation must pass to count."""
         return tuple(
             Rule(rule.name, BitField(name, *rule.bits), rule.accepted())
             for name, layer in zip(self.raster.quality_names, self.raster.quality, strict=True)
@@ -59,7 +59,7 @@ class Rasters:
 
     @cached_property
     def has_static(self) -> bool:
-        """Whether numbers stand for land covers that never have values."""
+        """Whether some numbers mean land covers that never have values."""
         return any(channel.static for channel in self.raster.channels)
 
     @property
@@ -75,11 +75,11 @@ class Rasters:
         return self.raster.folder
 
     def settings(self) -> Any:
-        """The section of the configuration, without the folder."""
+        """Return the section of the configuration, without the folder."""
         return self.raster.model_dump(mode="json", exclude={"folder"})
 
-    def about(self, scenes: Sequence[Scene]) -> dict[str, Any]:
-        """What the cube says of its origin."""
+    def about(self, scenes: Sequence[Scene]) -> Origin:
+        """Return the cube's attributes of origin."""
         origins = [
             f"{channel.long_name or channel.name} of {', '.join(self._patterns(channel))}"
             for channel in self.raster.channels
@@ -90,7 +90,7 @@ class Rasters:
         }
 
     def files(self, outline: BaseGeometry) -> list[Path]:
-        """The year's files of the first channel, by date; those of other layers are found from them.
+        """Return the year's files of the first channel, by date; those of other layers are found from them.
 
         Raises:
             UserError: there is no folder or no such file, or two files have the same date and place.
@@ -110,13 +110,13 @@ class Rasters:
         return sorted(found, key=lambda path: (found[path].day or date.min, found[path].place or "", path))
 
     def older(self, path: Path) -> list[Path]:
-        """None: which of two files of one date counts is for their owner to say."""
+        """Return nothing: of two files of one date, the user decides which one counts."""
         return []
 
     def check(self, path: Path) -> Checked:
-        """Find a file's companions, and hold their dates and grids against each other; see `Source.check`.
+        """Find the files of the other layers, and compare their dates and grids; see `Source.check`.
 
-        A date that a companion lacks is no scene: an observation without its quality does not count.
+        A date that one of them lacks is no scene: an observation without its quality does not count.
         """
         parts, layers, named = self._parts(path), self._layers, self._named(path)
         dates: dict[str, dict[date, int | None]] = {}
@@ -141,20 +141,20 @@ class Rasters:
             for day in sorted(shared)
         )
         rows, columns = geobox.shape
-        for scene in scenes:  # the last pixel is what a cut file lacks
+        for scene in scenes:  # a truncated file lacks its last pixel
             self.read(scene, slice(rows - 1, rows), slice(columns - 1, columns))
         return Checked(scenes, fingerprint_of([content_digest(part) for part in files]), simulated)
 
     def expected(self, outline: BaseGeometry) -> dict[str, date]:
-        """The first day of each of the year's periods."""
+        """Return the first day of each of the year's periods."""
         return {str(day): day.item() for day in composite_dates(self.year, self.calendar)}
 
     def expected_key(self, scene: Scene) -> str:
-        """The first day of the period that a scene's date lies in."""
+        """Return the first day of the period of a scene's date."""
         return str(composite_dates(self.year, self.calendar)[period_of(scene.day, self.calendar)])
 
     def read(self, scene: Scene, rows: slice, columns: slice) -> dict[str, np.ndarray]:
-        """Raw layers of a window by name; see `Source.read`.
+        """Read raw layers of a window by name; see `Source.read`.
 
         A layer `NAME:given` is added where pixels of NAME are the file's own missing value.
         """
@@ -175,16 +175,16 @@ class Rasters:
         return raw
 
     def decode(self, raw: dict[str, np.ndarray]) -> Decoded:
-        """What raw pixels (n,) mean."""
-        held = {channel.name: observed(channel, raw) for channel in self.raster.channels}
-        accepted, counts = judge(self.rules, raw, np.logical_or.reduce(list(held.values())))
+        """Decode raw pixels (n,); see `Source.decode`."""
+        present = {channel.name: observed(channel, raw) for channel in self.raster.channels}
+        accepted, counts = judge(self.rules, raw, np.logical_or.reduce(list(present.values())))
         for name in self.raster.quality_names:
-            if name + GIVEN in raw:  # nothing is known of these pixels' quality
+            if name + GIVEN in raw:  # the quality of these pixels is unknown
                 accepted &= raw[name + GIVEN]
         counts[ACCEPTED] = int(np.count_nonzero(accepted))
         if gaps := accepted.size - counts[OBSERVED]:
             counts["code none"] = gaps
-        valid = {name: has & accepted for name, has in held.items()}
+        valid = {name: has & accepted for name, has in present.items()}
         return Decoded(
             values={
                 channel.name: as_stored(raw[channel.name], valid[channel.name], channel.step, stored)
@@ -203,7 +203,7 @@ class Rasters:
         return layer.files or self.raster.files
 
     def _find(self, layer: RasterLayer, like: Named) -> dict[Path, Named]:
-        """Files of a layer, with what their names say by the first pattern that they fit."""
+        """Find the files of a layer, with the parts of their names by the first pattern that matches."""
         found: dict[Path, Named] = {}
         for pattern in self._patterns(layer):
             for path, named in NamePattern(pattern).find(self._folder, like):
@@ -211,13 +211,13 @@ class Rasters:
         return found
 
     def _named(self, path: Path) -> Named:
-        """What the name of a leading file says."""
+        """Return the parts of the name of a file of the first channel."""
         text = path.relative_to(self._folder).as_posix()
         fits = (NamePattern(pattern).match(text) for pattern in self._patterns(self.raster.channels[0]))
         return next((named for named in fits if named is not None), Named())
 
     def _parts(self, path: Path) -> dict[str, Path]:
-        """The file of every layer, by layer, given the first channel's.
+        """Return the file of every layer that belongs to a file of the first channel.
 
         Raises:
             GranuleError: a layer has no file of that date and place, or several.
@@ -245,10 +245,10 @@ class Rasters:
 
 
 def _common_grid(grids: dict[str, GeoBox], parts: dict[str, Path]) -> GeoBox:
-    """The grid that all layers have.
+    """Return the grid of all layers.
 
     Raises:
-        GranuleError: they differ.
+        GranuleError: their grids differ.
     """
     first, *others = grids
     for name in others:
@@ -266,10 +266,10 @@ def _described(grid: GeoBox) -> str:
 
 
 def _by_day(steps: list[Step], named: Named) -> dict[date, int | None]:
-    """Where each date is in a file; the date of the name is that of a file that holds a single one.
+    """Return the index of each date in a file; a file with a single date has that of its name.
 
     Raises:
-        GranuleError: neither name nor content says a date, or one occurs twice.
+        GranuleError: neither name nor content has a date, or one occurs twice.
     """
     if len(steps) == 1 and named.day is not None:
         return {named.day: steps[0].index}

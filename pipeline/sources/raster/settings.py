@@ -11,8 +11,6 @@ from pipeline.sources.quality import ACCEPTED, OBSERVED
 from pipeline.sources.raster.names import NamePattern
 
 _LARGEST_KEPT: Final = 2**31 - 1  # numbers of the cube have at most 32 bits
-
-
 _TAKEN: Final = (
     "time", "year", "x", "y", "spatial_ref", "records", "land_share", "crop_biome", "observed", "n_observed",
     "longest_gap", "first_observed", "last_observed", "mask", "train_mask", "label", "confidence",
@@ -20,7 +18,7 @@ _TAKEN: Final = (
 
 
 class BitRule(Section):
-    """A rule on bits of a quality layer: only where they hold an accepted value does an observation count."""
+    """A rule on bits of a quality layer: an observation counts only where they have an accepted value."""
 
     name: str = Field(description="what it is called in the report")
     bits: tuple[int, int] = Field((0, 15), description="first and last bit, counted from 0")
@@ -41,7 +39,7 @@ class BitRule(Section):
         return self
 
     def accepted(self) -> tuple[int, ...]:
-        """All values that pass."""
+        """Return all values that pass."""
         most = (1 << (self.bits[1] - self.bits[0] + 1)) - 1
         if self.accept:
             return self.accept
@@ -49,7 +47,7 @@ class BitRule(Section):
 
 
 class RasterLayer(Section):
-    """Where a layer lies in the files."""
+    """The place of a layer in the files."""
 
     files: tuple[str, ...] = Field((), description="name patterns of this layer's files, if not those of the section")
     variable: str | None = Field(None, description="of NetCDF files")
@@ -57,7 +55,7 @@ class RasterLayer(Section):
 
 
 class RasterChannel(RasterLayer):
-    """One measured quantity; physical = number * scale + offset."""
+    """A measured quantity; physical = number * scale + offset."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="of the cube's array")
     long_name: str = Field("", description="in attributes and figures; without one the name")
@@ -106,7 +104,7 @@ class Raster(Section):
 
     @property
     def quality_names(self) -> tuple[str, ...]:
-        """What the quality layers are called."""
+        """Names of the quality layers."""
         return tuple(
             layer.name or layer.variable or f"quality {number}" for number, layer in enumerate(self.quality, 1)
         )

@@ -1,4 +1,4 @@
-"""What each 463 m pixel is made of: shares of vegetation curves, with the mean shift and vigour of their fields."""
+"""The composition of each 463 m pixel: shares of vegetation curves, with the mean shift and vigour of their fields."""
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -17,9 +17,9 @@ from pipeline.sources.simulated.landscape import parcels_at
 from pipeline.sources.simulated.vegetation import BIOMES, CURVE_INDEX, CURVES
 from pipeline.sources.simulated.weather import weather
 
-SIDE: Final = 4  # a pixel is looked at in 4 x 4 points
+SIDE: Final = 4  # a pixel is sampled in 4 x 4 points
 POINTS: Final = SIDE**2
-_AT_ONCE: Final = 512  # pixels; arrays above 64 KB go back to the system each time in a Dask worker, which is slow
+_AT_ONCE: Final = 512  # pixels; a Dask worker returns arrays above 64 KB to the system each time, which is slow
 _NODES: Final = 151  # of the lattice on which the projection is computed exactly, along each side of a tile
 
 _URBAN_ABOVE: Final = 0.6  # share that makes a pixel static
@@ -36,7 +36,7 @@ _SOIL_SCATTER: Final = 2.0  # FPAR 0..100: soils, hedges and roadsides, pixel by
 
 @dataclass(frozen=True)
 class Composition:
-    """Land pixels of a band of rows; n pixels made of m pieces, the pieces of a pixel side by side.
+    """Land pixels of a band of rows: n pixels made of m pieces, the pieces of a pixel one after the other.
 
     Attributes:
         pixel: place in the band, row by row, int32 (n,).
@@ -67,11 +67,11 @@ class Composition:
 
     @property
     def places(self) -> Places:
-        """The pixels' places on the lattice."""
+        """Return the pixels' places on the lattice."""
         return Places(self.row, self.column)
 
     def some(self, start: int, stop: int) -> "Composition":
-        """Pixels `start` to `stop`, with their pieces."""
+        """Return pixels `start` to `stop`, with their pieces."""
         stop = min(stop, self.pixel.size)
         begin = self.first[start]
         end = self.first[stop] if stop < self.pixel.size else self.curve.size
@@ -83,18 +83,18 @@ class Composition:
         return Composition(**{**parts, "first": parts["first"] - begin})
 
     def save(self, folder: Path) -> None:
-        """Write one .npy file an array into a folder that exists."""
+        """Write each array as a .npy file into a folder that exists."""
         for part in fields(self):
             np.save(folder / f"{part.name}.npy", getattr(self, part.name), allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path) -> "Composition":
-        """Read what `save` wrote."""
+        """Read the files of `save`."""
         return cls(**{part.name: np.load(folder / f"{part.name}.npy", allow_pickle=False) for part in fields(cls)})
 
 
 def compose(tile: Tile, rows: slice, outline: BaseGeometry, seed: int, year: int) -> Composition | None:
-    """Look at every land pixel of a band of rows in 4 x 4 points.
+    """Compose every land pixel of a band of rows from 4 x 4 points.
 
     Args:
         tile: which tile.
@@ -104,7 +104,7 @@ def compose(tile: Tile, rows: slice, outline: BaseGeometry, seed: int, year: int
         year: whose crops and seasons.
 
     Returns:
-        The composition, or None if no pixel's centre lies in the outline.
+        The composition, or None if no pixel has its centre in the outline.
     """
     geobox: GeoBox = tile.geobox()[rows, slice(None)]
     pixel = np.flatnonzero(inside(geobox, outline)).astype(np.int32)
@@ -175,12 +175,12 @@ _BIOME_OF_CURVE: Final = (BIOMES[:, None] == np.arange(12)).astype(np.float32)
 
 
 def _biome(shares: np.ndarray) -> np.ndarray:
-    """The biome with the largest share."""
+    """Return the biome with the largest share."""
     return (shares.astype(np.float32) @ _BIOME_OF_CURVE).argmax(axis=1).astype(np.uint8)
 
 
 def _to_europe(tile: Tile, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """EPSG:3035 coordinates of points in a tile, bilinear between exact ones every 16 pixels (error below 2 m)."""
+    """Return EPSG:3035 coordinates of points in a tile, bilinear between exact ones every 16 pixels (error < 2 m)."""
     exact_x, exact_y = _lattice_in_europe(tile)
     step = TILE_PIXELS / (_NODES - 1)
     v, u = row / step, column / step

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.base.files import partial_path
+from pipeline.base.files import atomic_file
 from pipeline.grid.polygons import inside, project
 from pipeline.sources.simulated.geography import EUROPE, LON_LAT
 from pipeline.sources.simulated.landscape import parcels_at
@@ -21,7 +21,7 @@ from pipeline.sources.simulated.vegetation import CODES
 
 NO_DATA: Final = 0
 STRIP_ROWS: Final = 512  # rows worked on at a time, and side of the file's tiles
-_AT_ONCE: Final = 8192  # cells; arrays above 64 KB go back to the system each time in a Dask worker, which is slow
+_AT_ONCE: Final = 8192  # cells; a Dask worker returns arrays above 64 KB to the system each time, which is slow
 _KILOMETRE: Final = 1000
 _MARGIN: Final = 10 * _KILOMETRE  # bounds are widened to multiples of it, as those of the 1 km grid are
 
@@ -37,7 +37,7 @@ class Strip:
 
 
 def map_geobox(outline: BaseGeometry, resolution: int) -> GeoBox:
-    """Cells of the map: those of the European 1 km grid over the outline, divided evenly.
+    """Return the cells of the map: those of the European 1 km grid over the outline, divided evenly.
 
     Args:
         outline: longitude and latitude.
@@ -56,12 +56,12 @@ def map_geobox(outline: BaseGeometry, resolution: int) -> GeoBox:
 
 
 def strips(geobox: GeoBox) -> list[Strip]:
-    """All strips of a map, from north to south."""
+    """Return all strips of a map, from north to south."""
     return [Strip(n) for n in range(-(-geobox.shape[0] // STRIP_ROWS))]
 
 
 def map_strip(geobox: GeoBox, strip: Strip, outline: BaseGeometry, seed: int, year: int) -> np.ndarray:
-    """Crop codes of one strip.
+    """Compute the crop codes of a strip.
 
     Returns:
         int16 (rows, columns): what grows at each cell's centre, 0 outside the outline.
@@ -81,29 +81,24 @@ def map_strip(geobox: GeoBox, strip: Strip, outline: BaseGeometry, seed: int, ye
 
 
 def write_map(path: Path, geobox: GeoBox, arrays: Iterable[np.ndarray], tags: dict[str, str]) -> None:
-    """Write the strips, in order, as one GeoTIFF; a reader never meets half a file.
+    """Write the strips, in order, as one GeoTIFF; no reader finds half of it.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file.
         geobox: of the whole map.
         arrays: the strips' codes from north to south, taken one at a time.
         tags: texts of the file.
     """
-    partial = partial_path(path)
     rows, columns = geobox.shape
     layout = {
         "driver": "GTiff", "dtype": "int16", "count": 1, "height": rows, "width": columns, "nodata": NO_DATA,
         "crs": geobox.crs.to_wkt(), "transform": geobox.transform,
         "tiled": True, "blockxsize": STRIP_ROWS, "blockysize": STRIP_ROWS, "compress": "LZW", "sparse_ok": True,
     }  # fmt: skip
-    try:
-        with rasterio.open(partial, "w", **layout) as file:
-            file.update_tags(**tags)
-            file.set_band_description(1, "EUCROPMAP code (simulated)")
-            top = 0
-            for codes in arrays:
-                file.write(codes, 1, window=Window(0, top, columns, codes.shape[0]))
-                top += codes.shape[0]
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as beside, rasterio.open(beside, "w", **layout) as file:
+        file.update_tags(**tags)
+        file.set_band_description(1, "EUCROPMAP code (simulated)")
+        top = 0
+        for codes in arrays:
+            file.write(codes, 1, window=Window(0, top, columns, codes.shape[0]))
+            top += codes.shape[0]

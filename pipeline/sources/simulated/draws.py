@@ -1,4 +1,4 @@
-"""Random numbers as pure functions of place and time: the same field draws the same numbers wherever it is asked."""
+"""Random numbers as pure functions of place and time: a field has the same numbers in every process."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -35,24 +35,24 @@ def key(*parts: int | np.ndarray) -> Key:
 
 
 def uniform(keys: Key, stream: int) -> np.ndarray:
-    """Uniform float32 in [0, 1): one number a key, independent between streams."""
+    """Draw uniform float32 in [0, 1): one number a key, independent between streams."""
     return (key(keys.view(np.int64), stream) >> np.uint64(41)).astype(np.float32) * _TO_UNIT
 
 
 def normal(keys: Key, stream: int) -> np.ndarray:
-    """Standard normal float32: one number a key, independent between streams."""
+    """Draw standard normal float32: one number a key, independent between streams."""
     return ndtri(uniform(keys, stream) + _TO_UNIT / 2)
 
 
 def generator(*parts: int) -> np.random.Generator:
-    """A generator for whole arrays that belong to one seed, place and date."""
+    """Return a generator for whole arrays of one seed, place and date."""
     return np.random.Generator(np.random.SFC64(parts))
 
 
 def smooth_fields(
     rng: np.random.Generator, n: int, shape: tuple[int, int], scales: Mapping[float, float]
 ) -> np.ndarray:
-    """Stationary Gaussian random fields, periodic at the edges.
+    """Draw stationary Gaussian random fields, periodic at the edges.
 
     Args:
         rng: source of randomness.

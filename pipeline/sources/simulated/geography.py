@@ -1,4 +1,4 @@
-"""The lie of the land: heights, lakes, towns and what is grown where, on a coarse lattice in EPSG:3035.
+"""The geography: heights, lakes, towns, and the crops of each place, on a coarse lattice in EPSG:3035.
 
 Plausible, not exact: ridges, regions and shares are drawn from general knowledge of Italy, with smooth noise on top.
 """
@@ -16,10 +16,10 @@ from pipeline.sources.simulated.vegetation import COVERS, CROPS
 
 STEP: Final = 4000.0  # m between nodes
 ORIGIN: Final = (3_940_000.0, 1_300_000.0)  # x, y of node (0, 0) in EPSG:3035
-SHAPE: Final = (361, 301)  # nodes along y (northwards) and x: Italy and some way around it
+SHAPE: Final = (361, 301)  # nodes along y (northwards) and x: Italy and its surroundings
 _DISTRICTS: Final[dict[float, float]] = {20: 0.8, 5: 0.6}  # weight of each correlation length, in nodes
 _SOIL_SCATTER: Final = 0.15  # standard deviation of the logarithm of fertility
-_LAPSE: Final = 250.0  # m over which farming gives way to woods and pasture
+_LAPSE: Final = 250.0  # m over which woods and pasture replace farming
 
 LON_LAT: Final = CRS("EPSG:4326")
 EUROPE: Final = CRS("EPSG:3035")
@@ -36,7 +36,7 @@ class Geography:
         parcel_size: typical width of a parcel, in metres.
         plain: 0 in mountains .. 1 in the Po plain.
         fertility: factor on FPAR: soils, rain and irrigation.
-        practice: standard normal; districts where land lies idle between crops are low, where it stays green high.
+        practice: standard normal; low in districts where land is bare between crops, high where it stays green.
         cover: cumulative shares of `COVERS`, (nodes, covers).
         crops: cumulative shares of `CROPS` on arable land, (nodes, crops).
     """
@@ -61,13 +61,13 @@ class Places:
 
     @classmethod
     def at(cls, x: np.ndarray, y: np.ndarray) -> "Places":
-        """Points by EPSG:3035 coordinates in metres; beyond the lattice its edge holds."""
+        """Return points by EPSG:3035 coordinates in metres; beyond the lattice they are on its edge."""
         row = np.clip((y - ORIGIN[1]) / STEP, 0, SHAPE[0] - 1.001).astype(np.float32)
         column = np.clip((x - ORIGIN[0]) / STEP, 0, SHAPE[1] - 1.001).astype(np.float32)
         return cls(row, column)
 
     def sample(self, field: np.ndarray) -> np.ndarray:
-        """Bilinear values of a lattice field, float32."""
+        """Return bilinear values of a lattice field, float32."""
         i, j = self.row.astype(np.int32), self.column.astype(np.int32)
         v, u = self.row - i, self.column - j
         flat, first = field.astype(np.float32, copy=False).ravel(), i * SHAPE[1] + j
@@ -76,13 +76,13 @@ class Places:
         return south * (1 - v) + north * v
 
     def nodes(self, draw_row: np.ndarray, draw_column: np.ndarray) -> np.ndarray:
-        """One of the four nodes around each point, by two uniform draws: on average the bilinear mean."""
+        """Return one of the four nodes around each point, by two uniform draws: on average the bilinear mean."""
         return (self.row + draw_row).astype(np.int32) * SHAPE[1] + (self.column + draw_column).astype(np.int32)
 
 
 @lru_cache(maxsize=2)
 def geography(seed: int) -> Geography:
-    """The country of a seed."""
+    """Return the geography of a seed."""
     rows, columns = np.indices(SHAPE)
     x, y = ORIGIN[0] + columns * STEP, ORIGIN[1] + rows * STEP
     longitude, latitude = EUROPE.transformer_to_crs(LON_LAT)(x, y)
@@ -106,7 +106,7 @@ def geography(seed: int) -> Geography:
 
 
 def _heights(longitude: np.ndarray, latitude: np.ndarray, rough: np.ndarray) -> np.ndarray:
-    """Ridges and massifs with bell-shaped slopes, cut into valleys by noise."""
+    """Return heights: ridges and massifs with bell-shaped slopes, cut into valleys by noise."""
     height = np.full(SHAPE, 30.0)
     for ridge in RIDGES:
         for (west, south, low), (east, north, high) in zip(ridge.crest, ridge.crest[1:], strict=False):
@@ -122,7 +122,7 @@ def _heights(longitude: np.ndarray, latitude: np.ndarray, rough: np.ndarray) -> 
 def _distance_km(
     longitude: np.ndarray, latitude: np.ndarray, start: tuple[float, float], end: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to a segment, and where along it (0..1) the nearest point lies; flat-earth, good to a few per cent."""
+    """Return the distance to a segment, and its nearest point (0..1); on a flat earth, exact to a few per cent."""
     east = 111.3 * np.cos(np.radians(latitude))
     px, py = (longitude - start[0]) * east, (latitude - start[1]) * 111.2
     dx, dy = (end[0] - start[0]) * east, (end[1] - start[1]) * 111.2
@@ -138,7 +138,7 @@ def _lake_distance(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
 
 
 def _urban_share(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Share of built-up land around the cities; villages are set apart (see `landscape`)."""
+    """Return the share of built-up land around the cities; villages are in `landscape`."""
     share = np.zeros(SHAPE)
     to_europe = LON_LAT.transformer_to_crs(EUROPE)
     for lon, lat, radius in CITIES:
@@ -148,7 +148,7 @@ def _urban_share(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _zone_weights(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
-    """How much each zone counts at each node, (zones, *SHAPE): bells around the zones' centres, summing to 1."""
+    """Return the weight of each zone at each node, (zones, *SHAPE): bells around the zones' centres, summing to 1."""
     logs = np.empty((len(ZONES), *SHAPE))
     for n, zone in enumerate(ZONES):
         centres = [_distance_km(longitude, latitude, centre, centre)[0] for centre in zone.centres]
@@ -164,7 +164,7 @@ def _mean_of_zones(weights: np.ndarray, attribute: str) -> np.ndarray:
 def _cover(
     latitude: np.ndarray, height: np.ndarray, weights: np.ndarray, urban: np.ndarray, patches: np.ndarray
 ) -> np.ndarray:
-    """Cumulative cover shares: the zone's own in its lowlands, woods and pasture higher up, bare rock at the top."""
+    """Return cumulative cover shares: the zone's own in its lowlands, woods and pasture above, rock at the top."""
     farmed = 1 / (1 + np.exp((height - _mean_of_zones(weights, "farmed_up_to")) / _LAPSE * 2.5))
     farmed *= 1 - weights[ALPINE] * np.clip((height - 400) / 300, 0, 1)
     woods = np.clip(_mean_of_zones(weights, "woods") * np.exp(0.9 * patches), 0, 0.8)
@@ -188,7 +188,7 @@ def _cover(
 
 def _crop_shares(weights: np.ndarray) -> np.ndarray:
     shares = np.array([[zone.crops.get(crop.name, 0.0) for crop in CROPS] for zone in ZONES])
-    # arable land decides, not area: zones without any must not dilute their neighbours' crops
+    # weighted by arable land: zones without any must not dilute their neighbours' crops
     arable = np.array([zone.arable for zone in ZONES])[:, None]
     table = np.tensordot(weights.reshape(len(ZONES), -1).T, shares * arable, axes=1)
     return _cumulative(np.maximum(table, 1e-9))

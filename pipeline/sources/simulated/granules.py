@@ -1,4 +1,4 @@
-"""Writes granules in the layout of VNP15A2H, Collection 2 (HDF-EOS5 on the sinusoidal grid)."""
+"""Writer of granules in the layout of VNP15A2H, Collection 2 (HDF-EOS5 on the sinusoidal grid)."""
 
 import zlib
 from datetime import date
@@ -39,17 +39,17 @@ def write_granule(
     *,
     attributes: dict[str, str] | None = None,
 ) -> None:
-    """Write one granule; equal arguments give equal bytes, and a reader never meets half a file.
+    """Write a granule; equal arguments give equal bytes, and no reader finds half of it.
 
     Rows that hold only fill in all given layers are not stored and read back as fill, so a granule without land costs
     about 100 KB. All six layers store the same rows: a reader can tell a row that was left out from one that was lost.
 
     Args:
-        path: the file; `granule_name` gives names as the product has them. Its folder is made.
-        tile: where it lies.
+        path: the file; `granule_name` returns names like the product's. Its folder is made.
+        tile: its place.
         first_day: of the composite.
         layers: raw uint8 (2400, 2400) arrays by layer name; layers left out are all fill.
-        attributes: further texts of the file, such as where it comes from.
+        attributes: further texts of the file, such as its origin.
 
     Raises:
         ValueError: a layer is unknown, or its dtype or shape is wrong.
@@ -72,7 +72,7 @@ def write_granule(
 
 
 def _stored(value: str | np.ndarray) -> np.bytes_ | np.ndarray:
-    """Texts are fixed-length ASCII scalars, as in the product."""
+    """Return a value as HDF5 stores it; texts are ASCII scalars of fixed length, as in the product."""
     return np.bytes_(value.encode("ascii")) if isinstance(value, str) else value
 
 
@@ -88,12 +88,12 @@ def _write_grid(file: h5py.File, tile: Tile, layers: dict[str, np.ndarray]) -> N
         scale.attrs["units"] = np.bytes_("m")
         scales.append(scale)
     fields = grid.create_group("Data Fields")
-    held = np.zeros(TILE_PIXELS, bool)
+    used = np.zeros(TILE_PIXELS, bool)  # rows with values
     for values in layers.values():
-        held |= (values != FILL).any(axis=1)
+        used |= (values != FILL).any(axis=1)
     for name in LAYERS:
-        # The product declares HDF5 fill value 0 and stores rows of 255. Declaring 255 instead lets rows of fill be
-        # left out; every value reads back the same.
+        # The product declares HDF5 fill value 0 and stores rows of 255. With 255 declared instead, rows of fill can be
+        # left out, and every value is read the same.
         layer = fields.create_dataset(
             name,
             _SHAPE,
@@ -107,7 +107,7 @@ def _write_grid(file: h5py.File, tile: Tile, layers: dict[str, np.ndarray]) -> N
         for dimension, scale in zip(layer.dims, scales, strict=True):
             dimension.attach_scale(scale)
         _describe(layer, name)
-        _write_rows(layer, layers.get(name), np.flatnonzero(held))
+        _write_rows(layer, layers.get(name), np.flatnonzero(used))
     _write_projection(fields)
 
 
@@ -127,9 +127,9 @@ def _describe(layer: h5py.Dataset, name: str) -> None:
 
 
 def _write_rows(layer: h5py.Dataset, values: np.ndarray | None, rows: np.ndarray) -> None:
-    """Store rows, of fill where there are no values, one chunk each.
+    """Write rows, of fill where there are no values, one chunk each.
 
-    Compressing here and handing HDF5 the result skips its chunk cache.
+    They are compressed here, so that HDF5 does not use its chunk cache.
     """
     fill = zlib.compress(bytes([FILL]) * TILE_PIXELS, _DEFLATE_LEVEL)
     for row in rows.tolist():

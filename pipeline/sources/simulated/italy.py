@@ -20,7 +20,7 @@ class Zone:
 
     name: str
     centres: tuple[Point, ...]
-    reach: float  # km: how far it makes itself felt
+    reach: float  # km: distance at which its weight falls
     parcel: float  # m: typical width of a parcel
     arable: float
     groves: float  # olives, vines, orchards

@@ -1,4 +1,4 @@
-"""What grows at any point of the country, field by field, as a pure function of place, seed and year.
+"""The vegetation of any point of the country, field by field, as a pure function of place, seed and year.
 
 Parcels are rectangles in blocks of some kilometres that have their own direction and parcel size. Neighbouring parcels
 form farms. Cover (town, wood, pasture, arable) stays from year to year; the crops on arable parcels change.
@@ -19,7 +19,7 @@ _BLOCK: Final = 3600.0  # m: side of a block of parallel parcels
 _FARM: Final = (14, 9)  # parcels of a farm, along and across
 _COVER_FOLLOWS_FARM: Final = 0.30  # share of parcels whose cover is drawn farm by farm
 _CROP_FOLLOWS_FARM: Final = 0.95
-_DISTRICT, _OWN_FARM, _OWN_PARCEL = 0.70, 0.55, 0.455  # who decides how a crop is grown; squares sum to 1
+_DISTRICT, _OWN_FARM, _OWN_PARCEL = 0.70, 0.55, 0.455  # weights in the way of growing a crop; squares sum to 1
 _VILLAGES: Final = 5200.0  # m: one village in each square of this side
 _VIGOUR_SCATTER: Final = 0.14  # between fields
 _TURN = 2 * np.pi * np.arange(64) / 64
@@ -32,17 +32,17 @@ _YEARS: Final = 1000  # streams from here on belong to years
 
 @dataclass(frozen=True)
 class Parcels:
-    """Points with what grows there: the curve's place in `CURVES`, and the key of the parcel."""
+    """Vegetation of points: the curve's place in `CURVES`, and the key of the parcel."""
 
     curve: np.ndarray  # uint8
     key: Key
 
     def shift(self, year: int) -> np.ndarray:
-        """Days by which this parcel's season is late."""
+        """Return the days by which each parcel's season is late."""
         return normal(self.key, _YEARS * year + _SHIFT) * _SCATTER[self.curve]
 
     def vigour(self, year: int) -> np.ndarray:
-        """Factor on this parcel's FPAR, about 1."""
+        """Return the factor on each parcel's FPAR, about 1."""
         return np.clip(1 + _VIGOUR_SCATTER * normal(self.key, _YEARS * year + _VIGOUR), 0.5, 1.4)
 
 
@@ -80,13 +80,13 @@ def parcels_at(x: np.ndarray, y: np.ndarray, seed: int, year: int) -> Parcels:
 
 
 def _parcel_and_farm(x: np.ndarray, y: np.ndarray, seed: int, size: np.ndarray) -> tuple[Key, Key]:
-    # blocks with wavy borders: land is not cut along the lines of a projection
+    # blocks with wavy borders: land is not divided along the lines of a projection
     wavy_x = x + 450 * np.sin(y / 1900)
     wavy_y = y + 450 * np.sin(x / 2300)
     block = key(seed, np.floor(wavy_x / _BLOCK).astype(np.int64), np.floor(wavy_y / _BLOCK).astype(np.int64))
     turn = (uniform(block, _BLOCK_DRAW) * 64).astype(np.int8)
     cos, sin = _COS[turn], _SIN[turn]
-    # sizes in steps, so that neighbouring points of a block agree on it
+    # sizes in steps, so that neighbouring points of a block have the same
     step = np.round(4 * np.log2(size / 230))
     width = 230 * 2 ** (step / 4) * (0.7 + 0.6 * uniform(block, _WIDTH))
     across = np.floor((cos * x + sin * y) / width).astype(np.int64)
@@ -97,12 +97,12 @@ def _parcel_and_farm(x: np.ndarray, y: np.ndarray, seed: int, size: np.ndarray) 
 
 
 def _pick(table: np.ndarray, row: np.ndarray, draw: np.ndarray) -> np.ndarray:
-    """Class by a uniform draw against cumulative shares, one table row a point."""
+    """Return classes by a uniform draw from cumulative shares, one table row a point."""
     return (draw[:, None] >= table[row, :-1]).sum(axis=1, dtype=np.uint8)
 
 
 def _perennial(cover: np.ndarray, parcel: Key, height: np.ndarray, latitude: np.ndarray) -> np.ndarray:
-    """Curves of everything but arable land: they follow from cover, height and latitude with blurred borders."""
+    """Return the curves of all but arable land: they follow from cover, height and latitude with blurred borders."""
     blur = uniform(parcel, _WAY) - 0.5
     humid = (latitude + 1.5 * blur > 43.3) | (height + 300 * blur > 650)
     needles = height + 700 * blur > 1250
@@ -119,7 +119,7 @@ def _perennial(cover: np.ndarray, parcel: Key, height: np.ndarray, latitude: np.
 
 
 def _annual(parcel: Key, farm: Key, node: np.ndarray, latitude: np.ndarray, seed: int, year: int) -> np.ndarray:
-    """Curves of arable parcels in a year: a crop, and a way of growing it."""
+    """Return the curves of arable parcels in a year: a crop, and a way of growing it."""
     stream = _YEARS * year
     follows = uniform(parcel, stream + _EDGE) < _CROP_FOLLOWS_FARM
     draw = np.where(follows, uniform(farm, stream + _CROP), uniform(parcel, stream + _CROP))
@@ -133,7 +133,7 @@ def _annual(parcel: Key, farm: Key, node: np.ndarray, latitude: np.ndarray, seed
 
 @lru_cache(maxsize=4)
 def crop_shares(seed: int, year: int) -> np.ndarray:
-    """Cumulative crop shares of a year, (nodes, crops): prices and policy move them by about a tenth."""
+    """Return cumulative crop shares of a year, (nodes, crops): prices and policy change them by about a tenth."""
     country: Geography = geography(seed)
     shares = np.diff(country.crops, axis=1, prepend=0)
     shares = shares * np.exp(0.12 * generator(seed, year, 2).standard_normal(len(CROPS)))
@@ -141,7 +141,7 @@ def crop_shares(seed: int, year: int) -> np.ndarray:
 
 
 def _ways() -> tuple[np.ndarray, np.ndarray]:
-    """Cumulative shares and curves of the ways to grow each crop; rows 2 n (north) and 2 n + 1 (south)."""
+    """Return cumulative shares and curves of the ways to grow each crop; rows 2 n (north) and 2 n + 1 (south)."""
     widest = max(len(ways) for crop in CROPS for ways in (crop.north, crop.south))
     shares, curves = np.ones((2 * len(CROPS), widest), np.float32), np.zeros((2 * len(CROPS), widest), np.uint8)
     for n, crop in enumerate(CROPS):

@@ -1,4 +1,4 @@
-"""Texts and attributes of a VNP15A2H granule of Collection 2, as they stand in HDF-EOS5 files of that collection."""
+"""Texts and attributes of a VNP15A2H granule, as in HDF-EOS5 files of Collection 2."""
 
 import math
 from datetime import date, datetime, time, timedelta
@@ -83,13 +83,13 @@ LAYER_TEXTS: Final[dict[str, tuple[str, str, float | None, str]]] = {
 
 
 def granule_name(tile: Tile, first_day: date) -> str:
-    """A granule's file name; the production time follows from the date, so that names do not depend on the clock."""
+    """Return a granule's file name; the production time follows from the date, so that no clock matters."""
     produced = _production_time(first_day)
     return f"{SHORT_NAME}.A{first_day:%Y%j}.{tile}.002.{produced:%Y%j%H%M%S}.h5"
 
 
 def corners(tile: Tile) -> tuple[np.ndarray, np.ndarray]:
-    """XDim and YDim: upper-left corners of columns and rows in metres, made as in real files from rounded corners."""
+    """Return XDim and YDim: upper-left corners of columns and rows in metres, from rounded corners as in real files."""
     (left, top), (right, bottom) = _rounded(tile.upper_left), _rounded(tile.lower_right)
     x = np.linspace(left, right, TILE_PIXELS, endpoint=False)
     y = np.linspace(top, bottom, TILE_PIXELS, endpoint=False)
@@ -97,7 +97,7 @@ def corners(tile: Tile) -> tuple[np.ndarray, np.ndarray]:
 
 
 def struct_metadata(tile: Tile) -> str:
-    """The ODL text of StructMetadata.0: which grid, where it lies, which layers."""
+    """Return the ODL text of StructMetadata.0: the grid, its place, its layers."""
     fields = [_field(number, name) for number, name in enumerate(LAYERS, start=1)]
     fields.append(
         f"\t\t\tOBJECT=DataField_{len(LAYERS) + 1}\n"
@@ -124,7 +124,7 @@ def struct_metadata(tile: Tile) -> str:
 
 
 def inventory_metadata(master: str, objects: dict[str, str]) -> str:
-    """An ODL text of one master group: CoreMetadata.0 ("INVENTORYMETADATA") or ArchiveMetadata.0."""
+    """Return an ODL text of one master group: CoreMetadata.0 ("INVENTORYMETADATA") or ArchiveMetadata.0."""
     listed = "".join(
         f'\n\tOBJECT = {name}\n\t   NUM_VAL = 1\n\t   VALUE = "{value}"\n\tEND_OBJECT = {name}\n'
         for name, value in objects.items()
@@ -133,7 +133,7 @@ def inventory_metadata(master: str, objects: dict[str, str]) -> str:
 
 
 def root_attributes(tile: Tile, first_day: date, file_name: str) -> dict[str, str | np.ndarray]:
-    """Attributes of the file: texts, and float64 arrays of its bounds in degrees.
+    """Return attributes of the file: texts, and float64 arrays of its bounds in degrees.
 
     `ProcessingCenter` and `LongName` say that the file is simulated; a real file carries LandSIPS and the plain name.
     """
@@ -204,7 +204,7 @@ def _field(number: int, name: str) -> str:
 
 
 def _bounds(tile: Tile) -> dict[str, np.ndarray]:
-    """Bounding coordinates and ring of the tile in degrees; the ring goes LL, UL, UR, LR."""
+    """Return bounding coordinates and ring of the tile in degrees; the ring goes LL, UL, UR, LR."""
     degree = TILE_SIZE / 10  # metres of one degree along a meridian
     (left, top), (right, bottom) = tile.upper_left, tile.lower_right
     north, south = top / degree, bottom / degree

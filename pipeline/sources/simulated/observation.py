@@ -1,4 +1,4 @@
-"""What the sensor would report of a composition on one date: the six layers of the product."""
+"""Observations of a composition on one date: the six layers of the product."""
 
 from functools import lru_cache
 from typing import Final
@@ -21,11 +21,11 @@ _AEROSOL_SHIFT: Final = 4
 _UNCLASSIFIED: Final = 249
 _NO_DEVIATION: Final = 248
 
-_AT_ONCE: Final = 8192  # pixels; arrays above 64 KB go back to the system each time in a Dask worker, which is slow
-_MIDDLE: Final = 4  # day of a composite that its FPAR stands for
+_AT_ONCE: Final = 8192  # pixels; a Dask worker returns arrays above 64 KB to the system each time, which is slow
+_MIDDLE: Final = 4  # day of a composite to which its FPAR belongs
 _EDGE: Final = 0.45  # cloud depth within which cloud leaves shadows, cirrus and doubtful states
-_NOISE: Final = (1.6, 0.030)  # FPAR noise of a clear look: constant part, and part in proportion to FPAR
-_MISSED_CLOUD: Final = (0.03, 0.14)  # share of clear looks with cloud that no flag tells of: anywhere, near cloud edges
+_NOISE: Final = (1.6, 0.030)  # FPAR noise under clear sky: constant part, and part in proportion to FPAR
+_MISSED_CLOUD: Final = (0.03, 0.14)  # share of clear pixels with unflagged cloud: anywhere, near cloud edges
 _CLOUDY_NOISE: Final = 6.0
 _SATURATION: Final = 82  # FPAR above which the main algorithm mostly reports saturation
 
@@ -36,12 +36,12 @@ def observe(
     """Fill a band of the six layers with one composite.
 
     Args:
-        pixels: what the band's land pixels are made of.
+        pixels: the composition of the band's land pixels.
         layers: uint8 arrays of the band by layer name, C-contiguous; only land pixels are written.
         seed: of the country.
         year: of the weather.
         step: number of the composite, 0..45.
-        stream: integers that tell this band from all others.
+        stream: integers that distinguish this band from all others.
     """
     rng = generator(seed, year, 5, step, *stream)
     flat = {name: layer.reshape(-1) for name, layer in layers.items()}
@@ -80,7 +80,7 @@ def _observe_some(pixels: Composition, sky: Weather, step: int, rng: np.random.G
 
 
 def empty_layers(rows: int, columns: int) -> dict[str, np.ndarray]:
-    """All six layers full of fill."""
+    """Return all six layers full of fill."""
     return {name: np.full((rows, columns), FILL, np.uint8) for name in LAYERS}
 
 
@@ -90,7 +90,7 @@ def _fpar_by_day() -> np.ndarray:
 
 
 def _true_fpar(pixels: Composition, day: int) -> np.ndarray:
-    """FPAR (0..100) of each pixel as it is: the shares' mean."""
+    """Return the true FPAR (0..100) of each pixel: the shares' mean."""
     table = _fpar_by_day()
     column = np.int32(day - FIRST_DAY) - pixels.shift
     value = table.ravel().take(pixels.curve.astype(np.int32) * table.shape[1] + column)
@@ -99,7 +99,7 @@ def _true_fpar(pixels: Composition, day: int) -> np.ndarray:
 
 
 def _algorithm(blocked: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """SCF_QC: the main algorithm mostly fails under cloud; it rarely fails under clear sky."""
+    """Return SCF_QC: the main algorithm mostly fails under cloud; it rarely fails under clear sky."""
     under_cloud = np.select([chance < 0.25, chance < 0.40], [_MAIN, _BAD_GEOMETRY], _BACKUP)
     clear = np.where(chance < 0.008, _BAD_GEOMETRY, _MAIN)
     return np.where(blocked, under_cloud, clear).astype(np.uint8)
@@ -113,7 +113,7 @@ def _measured(
     chance: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """FPAR as retrieved, uint8 0..100: cloud and snow mostly lower it, some cloud goes unnoticed."""
+    """Return the retrieved FPAR, uint8 0..100: cloud and snow mostly lower it, some cloud is not flagged."""
     noise = rng.standard_normal(fpar.shape, dtype=np.float32)
     loss = rng.random(fpar.shape, dtype=np.float32)
     missed = ~blocked & (chance < _MISSED_CLOUD[0] + _MISSED_CLOUD[1] * np.exp(np.minimum(depth, 0) / _EDGE))
@@ -124,7 +124,7 @@ def _measured(
 
 
 def _extra_qc(depth: np.ndarray, blocked: np.ndarray, snow: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """Cloud state, shadow, cirrus, aerosol and snow, of which every blocked pixel has at least one reason."""
+    """Return cloud state, shadow, cirrus, aerosol and snow, of which every blocked pixel has at least one."""
     edge = depth < _EDGE
     shadow = blocked & edge & (chance < 0.18)
     cirrus = blocked & edge & (chance > 0.86)
@@ -137,13 +137,13 @@ def _extra_qc(depth: np.ndarray, blocked: np.ndarray, snow: np.ndarray, chance: 
 
 @lru_cache(maxsize=1)
 def _lai_of_fpar() -> np.ndarray:
-    """LAI (0.1 units) of FPAR 0..100 by Beer's law, FPAR = 0.95 (1 - exp(-0.5 LAI)), at most 7."""
+    """Return LAI (0.1 units) of FPAR 0..100 by Beer's law, FPAR = 0.95 (1 - exp(-0.5 LAI)), at most 7."""
     fpar = np.minimum(np.arange(101) / 100, 0.94)
     return np.rint(10 * np.minimum(-2 * np.log(1 - fpar / 0.95), 7)).astype(np.uint8)
 
 
 def _deviations(fpar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standard deviations of FPAR and LAI that the main algorithm would give: widest at middle FPAR and high LAI."""
+    """Return standard deviations of FPAR and LAI like the main algorithm's: widest at middle FPAR and high LAI."""
     of_fpar = 2 + np.arange(101) * (100 - np.arange(101)) // 260
     of_lai = 1 + _lai_of_fpar() // 5
     return of_fpar.astype(np.uint8)[fpar], of_lai.astype(np.uint8)[fpar]

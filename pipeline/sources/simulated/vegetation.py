@@ -47,7 +47,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Crop:
-    """A crop, and in which ways it is grown: curve names with their shares, in the north and in the south."""
+    """A crop, and the ways to grow it: curve names with their shares, in the north and in the south."""
 
     name: str
     north: dict[str, float]
@@ -63,7 +63,7 @@ _AUTUMN: Final = Stand(0.13, 308, 14, 400, 20)  # green after the harvest of a s
 
 
 def _winter(name: str, code: int, early: float, late: float, rise: float, fall: float, biome: int = 1) -> list[Curve]:
-    """A winter crop: seedlings from November on, then the main stand; alone, with regrowth, or with a second crop."""
+    """Return the curves of a winter crop, seedlings and main stand: alone, with regrowth, or with a second crop."""
     main = (Stand(early, -25, 14, fall, 7), Stand(late, rise, 12, fall, 7))
     ways = {"": (), "+regrowth": (_REGROWTH,), "+second": (_CATCH,)}
     return [Curve(name + way, code, biome, _SOIL, main + more, 3.4, 9.0) for way, more in ways.items()]
@@ -101,7 +101,7 @@ BIOMES: Final = np.array([curve.biome for curve in CURVES], np.uint8)
 
 
 def _cereal(name: str) -> Crop:
-    """In the north many fields carry a second crop or stay green after the harvest; southern summers are too dry."""
+    """Return the ways to grow a cereal: in the north many fields have a second crop; southern summers are too dry."""
     second = {name: 0.22, f"{name}+regrowth": 0.40, f"{name}+second": 0.38}
     return Crop(name, second, {name: 0.85, f"{name}+regrowth": 0.15})
 
@@ -122,7 +122,7 @@ _LAST_DAY: Final = 560
 
 
 def fpar_table() -> np.ndarray:
-    """FPAR of every curve for every day.
+    """Return FPAR of every curve for every day.
 
     Returns:
         float32 (curves, days), in 0..100; column n is day `FIRST_DAY` + n.
@@ -132,7 +132,7 @@ def fpar_table() -> np.ndarray:
     for row, curve in zip(table, CURVES, strict=True):
         row[:] = curve.ground
         for stand in curve.stands:
-            # a stand that lives over New Year shows at both ends of the table
+            # a stand that lives over New Year is at both ends of the table
             row += sum(_double_logistic(stand, days - 365 * year) for year in (-1, 0, 1))
     return (100 * np.clip(table, 0, 1)).astype(np.float32)
 

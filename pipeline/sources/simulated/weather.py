@@ -19,14 +19,14 @@ _CLOUDY_SEASON: Final = 0.45  # power of the yearly wave: below 1, clear weather
 _CLOUDIEST_DAY: Final = 52  # of the year, so that springs are cloudier than autumns
 _CLEAREST: Final = -2.25  # normal quantile of the share of gaps in high summer
 _CLOUDIER: Final = 2.22  # what the cloudiest day adds
-_NORTH: Final = 0.80  # added in winter towards the Alps, and taken away towards Sicily
+_NORTH: Final = 0.80  # added in winter towards the Alps, and subtracted towards Sicily
 _FOG: Final = 0.30  # added at New Year in the Po plain
 _SEASON_SCALES: Final[dict[float, float]] = {45: 1.0}
 
 
 @dataclass(frozen=True)
 class Weather:
-    """One year's weather; depth (46, *SHAPE) is above 0 where no clear look was had in eight days."""
+    """The weather of a year; depth (46, *SHAPE) is above 0 where the sky was not clear in eight days."""
 
     depth: np.ndarray
     snow_line: np.ndarray  # (46, *SHAPE), metres
@@ -36,13 +36,13 @@ class Weather:
 
 @lru_cache(maxsize=2)
 def weather(seed: int, year: int) -> Weather:
-    """The weather of a year in the country of a seed."""
+    """Return the weather of a year in the country of a seed."""
     rng = generator(seed, year, 3)
     fronts = smooth_fields(rng, len(DAYS_OF_YEAR), SHAPE, _CLOUD_SCALES)
     for before, now in pairwise(fronts):
         now *= np.sqrt(1 - _CLOUD_MEMORY**2)
         now += _CLOUD_MEMORY * before
-    # pixels add their own noise to the depth; widening the threshold keeps the share of gaps as set
+    # pixels add their own noise to the depth; a wider threshold keeps the share of gaps
     depth = fronts + _cloud_probit(seed, rng) * np.sqrt(1 + _RAGGEDNESS**2)
     seasons = smooth_fields(rng, 4, SHAPE, _SEASON_SCALES)
     national = rng.standard_normal(4)
@@ -56,7 +56,7 @@ def weather(seed: int, year: int) -> Weather:
 
 
 def _cloud_probit(seed: int, rng: np.random.Generator) -> np.ndarray:
-    """Normal quantile of the share of gaps, (46, *SHAPE).
+    """Return the normal quantile of the share of gaps, (46, *SHAPE).
 
     Winters and springs are cloudy, more so in the north, over mountains and, with fog, in the Po plain; summers are
     clear but for storms over mountains.
@@ -81,5 +81,5 @@ def _snow_line(seed: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def ragged(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Cloud depth at pixels: the lattice's, with the frayed edges that single pixels see."""
+    """Return cloud depth at pixels: the lattice's, with ragged edges of single pixels."""
     return depth + np.float32(_RAGGEDNESS) * rng.standard_normal(depth.shape, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""VIIRS LAI/FPAR granules as a source of observations."""

@@ -1,7 +1,7 @@
-"""What the numbers of VIIRS LAI/FPAR granules mean: codes of Fpar, bit fields of both quality layers, and policies.
+"""Codes of VIIRS LAI/FPAR granules: those of Fpar, bit fields of both quality layers, and quality policies.
 
 Source: VIIRS LAI/FPAR user guide; bit tables of the Earth Engine catalogue, NASA/VIIRS/002/VNP15A2H, which are the same
-for versions 001 and 002. The layers are called like those of MODIS (MOD15A2H), but their bits mean other things.
+for versions 001 and 002. The layers have the names of those of MODIS (MOD15A2H), but their bits have other meanings.
 """
 
 from typing import Final
@@ -52,7 +52,7 @@ CROP_BIOMES: Final = (1, 3)  # grasses and cereal crops; broadleaf crops
 
 
 def rule(field: str, *accept: int) -> Rule:
-    """A rule on one of `QC_FIELDS`."""
+    """Return a rule on one of `QC_FIELDS`."""
     return Rule(field, QC_FIELDS[field], accept)
 
 

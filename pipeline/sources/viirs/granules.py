@@ -21,7 +21,7 @@ from pipeline.grid.sinusoidal import TILE_PIXELS, TILE_SIZE, Tile
 from pipeline.sources.hdfeos.grid_file import GridFile, open_grid
 from pipeline.sources.hdfeos.windows import read_layers, remember
 from pipeline.sources.quality import OBSERVED, Rule, judge, look_up
-from pipeline.sources.source import Checked, Decoded, Scene
+from pipeline.sources.source import Checked, Decoded, Origin, Scene
 from pipeline.sources.viirs.codes import (
     CODE_NAMES,
     CROP_BIOMES,
@@ -50,7 +50,7 @@ _IS_STATIC: Final = np.isin(np.arange(256), STATIC_CODES)
 
 @dataclass(frozen=True)
 class Granule(Scene):
-    """One file: one tile of one composite."""
+    """A file: one tile of one composite."""
 
     product: str
     version: str
@@ -58,7 +58,7 @@ class Granule(Scene):
 
 
 def policy_rules(qc: str, custom: Sequence[QcRule] = ()) -> tuple[Rule, ...]:
-    """The rules of a quality policy: one of `QC_POLICIES`, or "custom" with rules of one's own.
+    """Return the rules of a quality policy: one of `QC_POLICIES`, or "custom" with the user's own rules.
 
     Raises:
         UserError: two rules are on one field.
@@ -77,10 +77,10 @@ class ViirsGranules:
     """A folder of granules as a `Source`.
 
     Attributes:
-        folder: where the files lie.
+        folder: of the files.
         year: of the composites' first days.
         policy: name of the quality policy, for records.
-        rules: all of which an observation must pass; see `policy_rules`.
+        rules: an observation must pass all of them; see `policy_rules`.
     """
 
     folder: Path
@@ -102,16 +102,16 @@ class ViirsGranules:
     )
     has_static: ClassVar[bool] = True
     has_crop: ClassVar[bool] = True
-    row_width: ClassVar[float] = TILE_SIZE  # a chunk holds whole rows of a tile
+    row_width: ClassVar[float] = TILE_SIZE  # a chunk has whole rows of a tile
 
     def settings(self) -> Any:
-        """The rules: all, besides the files, that the pixels' meaning depends on."""
+        """Return the rules: all, besides the files, on which the pixels' meaning depends."""
         return {
             "rules": [[one.field.layer, one.field.first, one.field.last, sorted(set(one.accept))] for one in self.rules]
         }
 
-    def about(self, scenes: Sequence[Scene]) -> dict[str, Any]:
-        """Attributes for the cube: product and version, and what counts as an observation."""
+    def about(self, scenes: Sequence[Scene]) -> Origin:
+        """Return the cube's attributes of origin."""
         products = sorted({f"{scene.product}.{scene.version}" for scene in scenes if isinstance(scene, Granule)})
         return {
             "source": ", ".join(products) or "VIIRS LAI/FPAR",
@@ -119,10 +119,10 @@ class ViirsGranules:
         }
 
     def files(self, outline: BaseGeometry) -> list[Path]:
-        """The year's newest production of each date and tile that touches a region, ordered by date and tile.
+        """Return the year's newest production of each date and tile that touches a region, ordered by date and tile.
 
         Raises:
-            UserError: the record begins later; the folder is missing or holds none of the year's for the region; or
+            UserError: the record begins later; the folder is missing or has no granules of the year for the region; or
                 products or versions are mixed.
         """
         first = min(FIRST_YEARS.values())
@@ -152,7 +152,7 @@ class ViirsGranules:
         return [newest[key] for key in sorted(newest)]
 
     def older(self, path: Path) -> list[Path]:
-        """Earlier productions of a granule's date and tile in its folder, the newest first."""
+        """Return earlier productions of a granule's date and tile in its folder, the newest first."""
         name = parse_name(path)
         if name is None:
             return []
@@ -160,7 +160,7 @@ class ViirsGranules:
         return sorted((p for p in path.parent.glob(alike) if parse_name(p) and p.name < path.name), reverse=True)
 
     def check(self, path: Path) -> Checked:
-        """Open a granule and hold all of it against its name and the product, without decoding pixels.
+        """Open a granule and compare it with its name and the product, without decoding pixels.
 
         Raises:
             GranuleError: it is truncated, damaged or no HDF5, lacks a layer, contradicts its name, or starts on no
@@ -186,12 +186,12 @@ class ViirsGranules:
         return Checked((scene,), digest, "" if simulated is None else str(simulated))
 
     def expected(self, outline: BaseGeometry) -> dict[str, date]:
-        """Keys of all 46 dates of all tiles that a region touches, such as "A2018001 h18v04"."""
+        """Return the keys of all 46 dates of all tiles that a region touches, such as "A2018001 h18v04"."""
         tiles, days = tiles_touching(outline), composite_dates(self.year).tolist()
         return {f"A{day:%Y%j} {tile}": day for day in days for tile in tiles}
 
     def expected_key(self, scene: Scene) -> str:
-        """A granule fulfils its own date and tile."""
+        """Return the key of the granule's own date and tile."""
         return scene.key
 
     def read(self, scene: Scene, rows: slice, columns: slice) -> dict[str, np.ndarray]:
@@ -213,14 +213,14 @@ class ViirsGranules:
         return layers
 
     def decode(self, raw: dict[str, np.ndarray]) -> Decoded:
-        """What raw pixels mean.
+        """Decode raw pixels.
 
         Args:
-            raw: uint8 arrays (n,) by layer name, as `read` gives them.
+            raw: uint8 arrays (n,) by layer name, see `read`.
 
         Returns:
-            FPAR in percent and which of it counts; land covers without values; crop biomes, among pixels that hold a
-            value; and counts as `judge` makes them, with those of codes ("code 254 water") beside.
+            FPAR in percent and which of it counts; land covers without values; crop biomes, among pixels with a value;
+            and the counts of `judge`, and of codes ("code 254 water").
         """
         fpar = raw[FPAR]
         observed = fpar <= FPAR_MAX
@@ -271,7 +271,7 @@ def _check_place(grid: GridFile, tile: Tile, where: str) -> None:
 
 
 def _check_attributes(grid: GridFile, name: GranuleName, day: date, where: str) -> None:
-    """What attributes say must not contradict the name or the product; what they leave out is no fault."""
+    """Check that attributes do not contradict the name or the product; missing ones are no fault."""
     scale, offset = (grid.attribute(*names, field=FPAR) for names in (("scale_factor",), ("add_offset", "offset")))
     if scale is not None and not np.isclose(_number(scale), _SCALE, rtol=1e-5):
         raise GranuleError(f"{where}: the scale_factor of {FPAR} is {scale}, not {_SCALE}")
@@ -294,7 +294,7 @@ def _check_attributes(grid: GridFile, name: GranuleName, day: date, where: str) 
 
 
 def _number(value: str | float) -> float:
-    """A number that may be written as a text; NaN, which equals nothing, where it is none."""
+    """Return a number that may be written as a text; NaN, which equals nothing, where it is none."""
     try:
         return float(value)
     except ValueError:

@@ -20,7 +20,7 @@ FIRST_YEARS: Final = {"VNP15A2H": 2012, "VJ115A2H": 2018, "VJ215A2H": 2023}  # o
 
 @dataclass(frozen=True)
 class GranuleName:
-    """What a file's name says."""
+    """The parts of a file's name."""
 
     product: str
     version: str
@@ -31,7 +31,7 @@ class GranuleName:
 
 
 def parse_name(path: Path) -> GranuleName | None:
-    """What a file's name says, or None if it is no LAI/FPAR granule's."""
+    """Return the parts of a file's name, or None if it is no LAI/FPAR granule's."""
     match = NAME.match(path.name)
     if match is None:
         return None
@@ -43,7 +43,7 @@ def parse_name(path: Path) -> GranuleName | None:
 
 
 def tiles_touching(outline: BaseGeometry) -> list[Tile]:
-    """The tiles that a region, not only its bounding box, touches.
+    """Return the tiles that a region, not only its bounding box, touches.
 
     Args:
         outline: the region in longitude and latitude.

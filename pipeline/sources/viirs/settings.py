@@ -1,4 +1,4 @@
-"""Rules of a quality policy of one's own, as the configuration has them."""
+"""Rules of a quality policy in the configuration."""
 
 from pydantic import Field, model_validator
 
@@ -7,7 +7,7 @@ from pipeline.sources.viirs.codes import QC_FIELDS
 
 
 class QcRule(Section):
-    """A rule of a quality policy of your own: observations count only where the field holds an accepted value."""
+    """A rule of your own quality policy: observations count only where the field has an accepted value."""
 
     field: str = Field(description="one of " + ", ".join(QC_FIELDS))
     accept: tuple[int, ...] = Field(min_length=1, description="values of the field")

@@ -1,9 +1,8 @@
 """The content of change.json: figures of a change between two years, areas in km2, shares from 0 to 1."""
 
-from collections.abc import Mapping
 from typing import TypedDict
 
-Numbers = Mapping[str, float | None]  # of an estimate: "value", "standard_error", and the ends "low" and "high"
+from pipeline.accuracy.stratified import EstimateJson
 
 
 class EstimateFacts(TypedDict):
@@ -14,11 +13,11 @@ class EstimateFacts(TypedDict):
     used: list[list[int]]  # (K, K) of these, cells with a reference in both years
     counts: list[list[list[int]]]  # (K K, C, C) of these, by true transition
     left_out_km2: float
-    transitions_km2: list[list[Numbers]]  # (C, C)
-    net_km2: list[Numbers]  # (C,)
-    changed_km2: Numbers
-    share_right: list[list[Numbers]] | None  # (K, K); None where labels are not seasons
-    changed_right: Numbers | None
+    transitions_km2: list[list[EstimateJson]]  # (C, C)
+    net_km2: list[EstimateJson]  # (C,)
+    changed_km2: EstimateJson
+    share_right: list[list[EstimateJson]] | None  # (K, K); None where labels are not seasons
+    changed_right: EstimateJson | None
     note: str
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from pipeline.accuracy.stratified import EstimateJson
 from pipeline.base.files import sweep_partials, write_text
 from pipeline.base.locations import Location
 from pipeline.cube import layout, stores
@@ -11,7 +12,7 @@ from pipeline.reports.html import embedded, render
 from pipeline.reports.products.cog import categories_xml, class_tags, file_tags, write_cog
 from pipeline.reports.products.qgis import classes_style
 from pipeline.reports.tables import csv_text
-from pipeline.stages.change.facts import ChangeFacts, EstimateFacts, Numbers
+from pipeline.stages.change.facts import ChangeFacts, EstimateFacts
 from pipeline.stages.change.map import CHANGE, CHANGE_CONFIDENCE
 from pipeline.stages.change.pair import Pair
 from pipeline.stages.change.transitions import transition_names
@@ -88,7 +89,7 @@ def _estimated(estimate: EstimateFacts, names: list[str]) -> list[_Line]:
     return lines
 
 
-def _square(table: str, names: list[str], rows: list[list[Numbers]]) -> list[_Line]:
+def _square(table: str, names: list[str], rows: list[list[EstimateJson]]) -> list[_Line]:
     return [
         (table, before, after, *_numbers(one))
         for before, row in zip(names, rows, strict=True)
@@ -96,7 +97,7 @@ def _square(table: str, names: list[str], rows: list[list[Numbers]]) -> list[_Li
     ]
 
 
-def _numbers(estimate: Numbers) -> _Line:
+def _numbers(estimate: EstimateJson) -> _Line:
     return tuple(estimate[name] for name in ("value", "standard_error", "low", "high"))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.accuracy.stratified import Estimate
 from pipeline.accuracy.transitions import TransitionSample
 from pipeline.cube.label_names import SEASON_NAMES
-from pipeline.stages.change.facts import EstimateFacts, MapFacts, Numbers
+from pipeline.stages.change.facts import EstimateFacts, MapFacts
 from pipeline.stages.change.map import Counts
 from pipeline.stages.change.pair import Pair
 from pipeline.stages.change.sample import CLASSES, SampledCells
@@ -73,10 +73,10 @@ def _estimate(pair: Pair, counts: Counts, sample: SampledCells, cell_area: float
     n = len(pair.names)
     areas = counts.cells.ravel() * cell_area
     found = TransitionSample(sample.counts, areas)
-    if not found.told.any():
+    if not found.estimated.any():
         return None
     seasons = pair.names == SEASON_NAMES
-    shares: list[Numbers] = [share.as_json() for share in found.share_right(n)] if seasons else []
+    shares: list[EstimateJson] = [share.as_json() for share in found.share_right(n)] if seasons else []
     used = sample.counts.sum(axis=(1, 2))
     return {
         "classes": list(CLASSES),
@@ -93,7 +93,7 @@ def _estimate(pair: Pair, counts: Counts, sample: SampledCells, cell_area: float
     }
 
 
-def _changed_right(counts: np.ndarray, areas: np.ndarray) -> Numbers | None:
+def _changed_right(counts: np.ndarray, areas: np.ndarray) -> EstimateJson | None:
     """Estimate the share of the area mapped as changed whose transition is that of the references.
 
     None where too few cells were sampled. Labels and classes must be the two seasons.

@@ -1,4 +1,4 @@
-"""The stage that fetches a year of granules from NASA: what is there and whole is kept, the rest is fetched."""
+"""Download: a year of granules from NASA; whole files that exist are kept, the others are fetched."""
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Any, Final
 
 from pipeline.base import locks
 from pipeline.base.calendar import DAYS_OF_YEAR, AsOf, composite_dates
@@ -26,11 +26,11 @@ from pipeline.stages.download.transfer import Check, Stopped, Transfer, scratch_
 from pipeline.stages.sources import open_source
 
 STAGE: Final = Stage.DOWNLOAD
-SILENCE: Final = 5  # files in a row for which the archive does not answer, after which the others are not tried
+SILENCE: Final = 5  # files in a row without an answer from the archive, after which the others are not tried
 _LISTED: Final = 10  # failures and missing granules that a message names
 
 Key = tuple[int, Tile]  # day of the year and tile
-Sleep = Callable[[float], object]
+Sleep = Callable[[float], Any]
 
 
 def download(
@@ -42,26 +42,26 @@ def download(
     check: Check | None = None,
     sleep: Sleep | None = None,
 ) -> StageResult:
-    """Bring a year of granules of the region's tiles into `config.granules`.
+    """Fetch a year of granules of the region's tiles into `config.granules`.
 
-    Of each tile and date the newest production is taken. A file that is there, has the size and checksum that the
-    catalogue gives, and holds what its name says is kept; older productions are left alone.
+    Of each tile and date the newest production is fetched. A file is kept if it has the size and checksum of the
+    catalogue, and the content that its name promises; older productions are left alone.
 
     Args:
         config: year, region, product, target folder.
-        executor: not used, as the network is what takes time; stages have it in common.
-        reporter: told of progress, and of what the catalogue lacks.
+        executor: not used, as the network takes the time; all stages have this argument.
+        reporter: shows progress, and granules that the catalogue lacks.
         archive: where granules are; NASA's Earthdata if None.
         check: raises `GranuleError` for files whose content is wrong; the reader's own check if None.
-        sleep: waits so many seconds between two attempts; if None, a wait that ends when the stage is stopped.
+        sleep: waits some seconds between two attempts; if None, a wait that ends when the stage is stopped.
 
     Returns:
         The folder; fresh if anything was fetched. Facts: "found", "kept" and "fetched" granules, fetched "bytes", and
         the "missing" ones, which the catalogue does not have: "A2018001 h18v04".
 
     Raises:
-        UserError: credentials, a licence or the disk stand in the way, the catalogue has nothing, or some files could
-            not be fetched; OutOfReach, which is one, where that may end by itself. What was fetched stays, and running
+        UserError: credentials, a licence or the disk prevent it, the catalogue has nothing, or some files could not
+            be fetched; OutOfReach, a subclass, where the cause may end by itself. Fetched files stay, and running
             again fetches the rest.
     """
     reporter = reporter or Silent()
@@ -85,8 +85,8 @@ def download(
     with scratch_folder(folder) as scratch, reporter.track(STAGE, len(wanted)) as task:
         absent = _not_there(wanted, folder, check, task, reporter)
         _refuse_lack_of_space(absent, folder)
-        arrivals = Transfer(archive, folder, scratch, check, stop)
-        n_bytes = _fetch_all(absent, arrivals, config, sleep, task)
+        transfer = Transfer(archive, folder, scratch, check, stop)
+        n_bytes = _fetch_all(absent, transfer, config, sleep, task)
     facts = {
         "product": f"{config.download.product}.{config.download.version}",
         "found": len(wanted),
@@ -99,9 +99,9 @@ def download(
 
 
 def newest(remotes: Iterable[Remote], product: str, version: str, year: int, tile: Tile) -> dict[Key, Remote]:
-    """The newest production of each composite of a product, year and tile, by the files' names.
+    """Return the newest production of each composite of a product, year and tile, by the files' names.
 
-    Names decide, for catalogues answer a question for a year with its neighbours' composites that reach into it.
+    Names decide, as catalogues also answer with composites of other years that reach into this one.
     """
     found: dict[Key, tuple[str, Remote]] = {}
     for remote in remotes:
@@ -132,7 +132,7 @@ def _ask_catalogue(
 
 
 def _missing(config: Config, listed: dict[Key, Remote], tiles: Sequence[Tile]) -> list[str]:
-    """Granules that the catalogue should have: of a running year, those that are due."""
+    """Return the granules that the catalogue should have and lacks: of a running year, those that are due."""
     days = dict(zip(DAYS_OF_YEAR, composite_dates(config.year).tolist(), strict=True))
     newest = max((days[day] for day, _ in listed), default=None)
     awaited = AsOf(config.ingest.as_of, "eight-day").awaited(days.values(), newest)
@@ -157,7 +157,7 @@ def _report_missing(
 
 
 def _not_there(wanted: Sequence[Remote], folder: Path, check: Check, task: Task, reporter: Reporter) -> list[Remote]:
-    """Files that are not in the folder, or not whole."""
+    """Return the files that are missing in the folder, or not whole."""
     absent = []
     for remote in wanted:
         try:
@@ -182,7 +182,7 @@ def _refuse_lack_of_space(absent: Sequence[Remote], folder: Path) -> None:
         )
 
 
-def _fetch_all(absent: Sequence[Remote], arrivals: Transfer, config: Config, sleep: Sleep, task: Task) -> int:
+def _fetch_all(absent: Sequence[Remote], transfer: Transfer, config: Config, sleep: Sleep, task: Task) -> int:
     """Fetch files, several at once; one that fails stops no other.
 
     Returns:
@@ -194,14 +194,14 @@ def _fetch_all(absent: Sequence[Remote], arrivals: Transfer, config: Config, sle
     attempts, parallel = config.download.attempts, config.download.parallel
     with ThreadPoolExecutor(parallel, thread_name_prefix=STAGE) as pool:
         try:
-            started = {pool.submit(patiently, partial(arrivals.fetch, one), attempts, sleep): one for one in absent}
+            started = {pool.submit(patiently, partial(transfer.fetch, one), attempts, sleep): one for one in absent}
             for future in as_completed(started):
                 locks.check()
                 remote = started[future]
                 try:
                     n_bytes += future.result()
                     n_silent = 0
-                except Stopped:  # by another file's error, which is still to come
+                except Stopped:  # by another file's error, which comes later
                     continue
                 except (Transient, NotServed) as error:
                     failures[remote.name] = str(error).removeprefix(f"{remote.name}: ")
@@ -211,15 +211,15 @@ def _fetch_all(absent: Sequence[Remote], arrivals: Transfer, config: Config, sle
                         raise _silent(error, config) from error
                 task.advance(note=remote.name)
         except BaseException:
-            # whatever it is, an interruption too: the threads must end first, or they would outlive the command
-            arrivals.stop.set()
+            # of any error, an interruption too, the threads must end first, or they would outlive the command
+            transfer.stop.set()
             pool.shutdown(cancel_futures=True)
             raise
     if failures:
         lines = [f"  {name}: {reason}" for name, reason in sorted(failures.items())]
         raise (OutOfReach if broken else UserError)(
             f"{STAGE}: {len(failures)} of {len(absent)} granules could not be fetched, the others are in "
-            f"{arrivals.folder}:\n{_some(lines, chr(10))}\nRun the same command again: only what is missing is fetched."
+            f"{transfer.folder}:\n{_some(lines, chr(10))}\nRun the same command again: only what is missing is fetched."
         )
     return n_bytes
 
@@ -232,6 +232,6 @@ def _silent(error: Exception, config: Config) -> OutOfReach:
 
 
 def _some(texts: Sequence[str], separator: str) -> str:
-    """The first of many texts, and how many more there are."""
+    """Join the first of many texts, and say how many more there are."""
     more = len(texts) - _LISTED
     return separator.join(texts[:_LISTED]) + (f"{separator}and {more} more" if more > 0 else "")

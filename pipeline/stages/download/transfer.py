@@ -1,11 +1,11 @@
-"""A file's way from an archive into a folder: received beside it, verified, and only then put in place."""
+"""The transfer of files from an archive into a folder: received beside it, verified, and only then put in place."""
 
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,23 +15,27 @@ from threading import Event
 from typing import Final
 
 from pipeline.base.errors import GranuleError, UserError
+from pipeline.base.fingerprint import fingerprint_of
+from pipeline.base.locks import owner
+from pipeline.base.locks.owner import has_ended, start_time
 from pipeline.base.retry import Transient
 from pipeline.sources.archive import Archive, Refused, Remote
 
 Check = Callable[[Path], object]  # raises GranuleError where a file is not what its name says
 
-_SCRATCH: Final = ".arriving"  # ...-HOST-PROCESS-RANDOM: folders of files on their way
+_SCRATCH: Final = ".arriving"  # folders of files that are being received
+_NAME: Final = re.compile(re.escape(_SCRATCH) + r"-(?P<machine>[0-9a-f]+)-(?P<pid>\d+)-(?P<started>\d+\.\d+)-[0-9a-f]+")
 _ABANDONED: Final = 86_400.0  # s without a change, after which another machine's scratch folder is swept
 _BLOCK: Final = 1 << 20
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Stopped(Exception):
-    """The work was called off; what was on its way is gone."""
+    """The work was called off; what was being received is removed."""
 
 
 def verify(remote: Remote, path: Path, check: Check) -> None:
-    """Hold a file against the catalogue, then its content against its name.
+    """Compare a file with the catalogue, then its content with its name.
 
     Raises:
         GranuleError: it is not the file that the catalogue describes.
@@ -54,24 +58,24 @@ def _digest(path: Path, algorithm: str) -> str:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Brings files into a folder; for several threads at once."""
+    """A transfer of files into a folder, by several threads at once."""
 
     archive: Archive
     folder: Path
-    scratch: Path  # within the folder, this run's own
+    scratch: Path  # within the folder, of this run alone
     check: Check
-    stop: Event  # set: whatever is on its way is dropped, and nothing more is asked for
+    stop: Event  # when set, what is being received is dropped, and nothing more is asked for
 
     def fetch(self, remote: Remote) -> int:
-        """Fetch, verify and put in place one file; a file of that name gives way to it.
+        """Fetch, verify and put in place one file; it replaces one of that name.
 
         Returns:
             Its size in bytes.
 
         Raises:
             Transient: it did not arrive, or not unharmed.
-            UserError: trying again is useless, as `Archive.fetch` tells, or the folder cannot be written.
-            Stopped: `stop` is set; what no other file would escape, a refusal or a full disk, sets it here.
+            UserError: trying again is useless (see `Archive.fetch`), or the folder cannot be written.
+            Stopped: `stop` is set. A refusal or a full disk sets it here, for no other file would escape it.
         """
         if self.stop.is_set():
             raise Stopped
@@ -106,7 +110,7 @@ class Transfer:
 
 
 def cannot_write(folder: Path, error: OSError) -> UserError:
-    """What is wrong with the folder, and what to do."""
+    """Return the error that says what is wrong with a folder, and what to do."""
     if error.errno in _NO_ROOM:
         return UserError(
             f"{folder}: no space is left there. Make room, or give another folder with --out or ingest.granules. "
@@ -117,14 +121,14 @@ def cannot_write(folder: Path, error: OSError) -> UserError:
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
-    """A folder of this run's own inside another one, gone at the end; what killed runs left there is swept first.
+    """Yield a folder of this run alone inside another one, and remove it at the end.
 
-    Other runs that are under way in the same folder keep theirs.
+    Those of killed runs are removed first. Other runs that are at work in the same folder keep theirs.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    own = folder / f"{_SCRATCH}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    own = folder / _own_name()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stray in folder.glob(f"{_SCRATCH}-*"):
@@ -139,26 +143,26 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(own, ignore_errors=True)
 
 
+def _own_name() -> str:
+    pid = os.getpid()
+    return f"{_SCRATCH}-{_machine()}-{pid}-{start_time(pid)}-{secrets.token_hex(4)}"
+
+
 def _is_abandoned(scratch: Path) -> bool:
-    """Whether the process that made a scratch folder is gone; of other machines' only the folder's age can tell."""
-    host, process = scratch.name.removeprefix(f"{_SCRATCH}-").rsplit("-", 2)[:2]
-    if host == _host() and process.isdigit():
-        return not _is_alive(int(process))
+    """Return whether the process that made a scratch folder has ended.
+
+    Of processes on other machines, and in other containers even of the same host name, only the folder's age can tell;
+    so too where the name is another, as earlier versions gave: .arriving-HOST-PROCESS-RANDOM.
+    """
+    named = _NAME.fullmatch(scratch.name)
+    if named is not None and named["machine"] == _machine():
+        return has_ended(named["pid"], float(named["started"]))
     try:
         return time.time() - scratch.stat().st_mtime > _ABANDONED
     except FileNotFoundError:  # its run has just ended
         return False
 
 
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # signal 0 is not sent: it only asks
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
-
-
-def _host() -> str:
-    return "".join(character for character in socket.gethostname() if character.isalnum()) or "host"
+def _machine() -> str:
+    """Return a word that is the same only for processes that see each other."""
+    return fingerprint_of(owner.machine())

@@ -57,7 +57,7 @@ def infer(config: Config, executor: Executor | None = None, reporter: Reporter |
     if stage.is_finished():
         return StageResult(STAGE, False, (config.map,))
     key = f"model-{digest}"
-    overlap = run.executor.describe()["gpu_workers"] > 0
+    overlap = run.executor.describe().gpu_workers > 0
     batch = config.inference.batch_pixels
     task = InferTask(config.cube, stage.writer, stage.method, stage.layers, key, batch, overlap)
     model = run.executor.on_every_worker(key, partial(_load_same, config.model, digest))

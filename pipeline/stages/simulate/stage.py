@@ -15,7 +15,7 @@ from shapely.geometry import box
 
 from pipeline.base.calendar import composite_dates
 from pipeline.base.errors import UserError
-from pipeline.base.files import partial_path
+from pipeline.base.files import sweep_partials
 from pipeline.base.fingerprint import Fingerprint, content_digest, fingerprint_of
 from pipeline.base.progress import Reporter
 from pipeline.base.stage_names import Stage
@@ -159,7 +159,7 @@ def _prepare(outputs: tuple[Path, ...], scratch: Path, fingerprint: Fingerprint)
         folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
     for path in outputs:
-        partial_path(path).unlink(missing_ok=True)
+        sweep_partials(path.parent, path.name)
         if path.exists() and _fingerprint_in(path) != fingerprint:
             path.unlink()
 

@@ -25,7 +25,7 @@ def frame(n_labels=2, n_regions=2, size=50, region_size=20):
 
 
 def some_cells(n=400, n_labels=2, seed=0, n_regions=2):
-    """Cells of a grid 20 wide, two thirds of which are labelled right."""
+    """Return cells of a grid 20 wide, two thirds of which have the right label."""
     rng = np.random.default_rng(seed)
     season = rng.choice([0, 1, 255], n, p=[0.4, 0.4, 0.2])
     unknown = (season == 255) & (rng.random(n) < 0.3)
@@ -180,7 +180,7 @@ def test_a_label_without_cells_is_unknown_in_the_json():
 
 
 def leaves(value):
-    """Every number of a JSON value."""
+    """Yield every number of a JSON value."""
     if isinstance(value, dict | list):
         for entry in value.values() if isinstance(value, dict) else value:
             yield from leaves(entry)

@@ -85,13 +85,13 @@ def test_a_transition_with_too_few_sampled_cells_is_left_out_and_its_area_told()
 
 
 def confused(truth, error, rng):
-    """Labels that are wrong with a probability for each true class."""
+    """Return labels that are wrong with a probability for each true class."""
     return np.where(rng.random(truth.shape) < np.asarray(error)[truth], 1 - truth, truth)
 
 
 @pytest.mark.parametrize("related", [False, True])
 def test_known_errors_are_corrected_and_intervals_hold_the_truth_in_19_of_20_samples(related):
-    """Maps of known error matrices, whose errors are independent or the same in both years."""
+    """Return maps of known error matrices, with errors that are independent or the same in both years."""
     rng = np.random.default_rng(0)
     first = (rng.random(500_000) < 0.4).astype(int)
     second = np.where(rng.random(first.shape) < np.array([0.08, 0.05])[first], 1 - first, first)

@@ -1,4 +1,4 @@
-"""Calendars of composites, and dates of files in the period that they belong to."""
+"""Calendars of composites, and the periods of dates of files."""
 
 import json
 from datetime import date, timedelta
@@ -85,7 +85,7 @@ def test_days_at_the_edges_of_periods(day, calendar, index):
 
 
 def write_outline(path: Path, left: float, bottom: float, right: float, top: float, crs: str) -> None:
-    """A rectangle's outline in longitude and latitude."""
+    """Return a rectangle's outline in longitude and latitude."""
     to_degrees = CRS(crs).transformer_to_crs("EPSG:4326")
     west, south = to_degrees(left, bottom)
     east, north = to_degrees(right, top)
@@ -103,7 +103,7 @@ def raster_config(tmp_path: Path, files: str, **overrides: object) -> Config:
 
 
 def by_period(config: Config) -> dict[int, set[int]]:
-    """The numbers that each period of the cube holds, where it holds any."""
+    """Return the numbers of each period of the cube that has some."""
     fpar = layout.array(stores.open_to_read(config.cube), "fpar")[:]
     assert len(fpar) == CALENDARS[config.ingest.calendar]
     return {index: set(np.unique(values[values != 255])) for index, values in enumerate(fpar) if (values != 255).any()}
@@ -144,7 +144,7 @@ def test_files_of_several_dates_of_a_month_are_averaged(tmp_path):
 
 @pytest.mark.parametrize("inside", [False, True], ids=["dates in names", "dates in one file"])
 def test_ten_day_netcdf_lands_in_its_dekads(tmp_path, inside):
-    """Dates end their periods here, as those of Copernicus do."""
+    """The dates are the last days of their periods, as in Copernicus files."""
     days = [date(2020, 1, 10), date(2020, 1, 31), date(2020, 2, 29), date(2020, 3, 1), date(2020, 12, 31)]
     lat, lon = 45 - STEP * np.arange(ROWS), 9 + STEP * np.arange(COLUMNS)
     write_outline(tmp_path / "outline.geojson", 9.02, 44.91, 9.12, 44.98, "EPSG:4326")
@@ -222,7 +222,7 @@ def test_rasters_without_a_reference_system_are_refused_with_the_setting_that_gi
 
 
 def test_rasters_of_a_wrong_reference_system_do_not_make_an_empty_cube(tmp_path):
-    """Metres taken for those of another zone lie elsewhere."""
+    """Coordinates of another zone are at another place."""
     write_outline(tmp_path / "outline.geojson", 600_100, 4_999_300, 600_900, 4_999_900, UTM)
     write_tiff(tmp_path / "rasters" / "f_201801.tif", np.full((ROWS, COLUMNS), 7, np.uint8), crs="EPSG:32633")
     config = raster_config(tmp_path, "f_%Y%m.tif", ingest__calendar="monthly")

@@ -34,7 +34,7 @@ def folder(request, tmp_path):
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds the folder on a disk."""
+    """Another process that has locked the folder on a disk."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDS, str(tmp_path / "year")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -56,7 +56,7 @@ def hurried(monkeypatch):
 
 
 def in_thread(function):
-    """What a function raises in a thread of its own, which holds nothing yet."""
+    """Return what a function raises in a thread of its own, which has no lock yet."""
     raised = []
 
     def call():
@@ -152,6 +152,29 @@ def test_another_process_is_refused_until_it_has_ended(tmp_path, holder):
     taken(tmp_path / "year")()
 
 
+def test_a_refused_process_leaves_the_owners_text_and_the_next_owner_replaces_it(tmp_path, holder):
+    year = tmp_path / "year"
+    text = (year / locks.NAME).read_text()
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"process {holder.pid} on"):
+            taken(year)()
+    assert (year / locks.NAME).read_text() == text
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with locks.hold(year, "short"):
+        facts = json.loads((year / locks.NAME).read_text())
+    assert (facts["what"], facts["pid"]) == ("short", os.getpid())
+
+
+def test_folders_that_were_made_for_a_lock_go_with_it_where_they_are_empty(tmp_path):
+    with locks.hold(tmp_path / "out" / "year", "sitscube run"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with locks.hold(tmp_path / "out" / "year", "sitscube run"):
+        (tmp_path / "out" / "mine").write_text("")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
 def test_the_lock_goes_with_a_killed_process(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
@@ -171,7 +194,7 @@ def url(tmp_path):
 
 
 def left_behind(url, **changed):
-    """A lease as a process leaves it that was killed."""
+    """Leave a lease like a killed process."""
     with locks.hold(url, "sitscube run"):
         facts = json.loads((url / locks.NAME).read_text())
     write_text(url / locks.NAME, json.dumps(facts | changed))
@@ -225,7 +248,7 @@ def test_a_run_whose_lease_was_taken_over_stops_and_leaves_it_to_the_other(url, 
 
 
 def test_a_run_that_slept_asks_before_it_goes_on(url, hurried, monkeypatch):
-    """Its thread has had no turn yet when it awakes."""
+    """Its thread has not run yet when the machine awakes."""
     monkeypatch.setattr(lease, "RENEWED_EVERY", 60.0)
     with locks.hold(url, "sitscube run"):
         time.sleep(0.4)

@@ -11,7 +11,7 @@ from pipeline.base.progress import Log, Terminal
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test turns."""
+    """A clock that the test sets."""
 
     class Clock:
         now = 100.0

@@ -77,7 +77,7 @@ def test_a_run_does_not_finish_what_another_has_begun_anew(path):
 
 
 def test_a_new_run_waits_for_the_writes_of_an_earlier_one(tmp_path):
-    """So that no object of the old run lands in the store of the new one."""
+    """No object of the old run may get into the store of the new one."""
     path, order = tmp_path / "a.zarr", []
     begin(path, "a")
 
@@ -125,7 +125,7 @@ def test_a_worker_that_does_not_end_is_told_of_and_its_death_frees_the_store(tmp
 
 @pytest.mark.parametrize("method", ["m", "n"])
 def test_a_store_kept_for_other_inputs_is_fenced_too(path, method):
-    """The shards' records tell of what they hold; tasks of the run before must write none any more."""
+    """The shards' records describe their content; tasks of the run before must not write them any more."""
 
     def begin_with(mark, method):
         return stores.begin(path, "ingest", mark, GRID, LAYERS[1:], method=method)

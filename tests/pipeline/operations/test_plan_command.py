@@ -22,7 +22,7 @@ from pipeline.operations.plan.states import look_at_stages
 from pipeline.operations.plan.table import duration
 from pipeline.operations.plan.training_probe import Speed, probe_training, training_seconds
 from pipeline.runtime.dask.executor import OnDask
-from pipeline.runtime.executor import InProcess
+from pipeline.runtime.executor import Capacity, InProcess
 from pipeline.runtime.summary import read_summary
 from pipeline.stages import prepare
 from pipeline.stages.run import run_stage
@@ -149,7 +149,7 @@ def test_on_a_cluster_probes_run_on_its_workers(config):
     ):
         found = make_plan(config, OnDask(client), Silent())
     assert found.problems == []
-    assert found.where["threads"] == 2
+    assert found.where.threads == 2
     assert all(line.time.seconds for line in found.lines if line.state.stage in ("ingest", "prepare", "infer"))
     assert not config.out.exists()
 
@@ -164,14 +164,14 @@ def test_an_untrained_model_has_the_size_of_the_configured_one(finished):
 
 def test_more_workers_share_the_work_and_not_more_than_there_are_shards():
     scaled = [
-        plan_times._scaled(Probed(2.0, 100), 1000, 5, {"threads": n}, gpu=False, timed_by="probe").seconds
+        plan_times._scaled(Probed(2.0, 100), 1000, 5, Capacity(threads=n), gpu=False, timed_by="probe").seconds
         for n in (1, 2, 5, 50)
     ]
     assert scaled == [20.0, 10.0, 4.0, 4.0]
 
 
 def test_work_for_a_gpu_is_shared_by_the_gpu_workers_alone():
-    where = {"threads": 8, "gpu_workers": 2}
+    where = Capacity(threads=8, gpu_workers=2)
     on_gpu, on_cpu = (
         plan_times._scaled(Probed(2.0, 100), 1000, 50, where, gpu=gpu, timed_by="probe").seconds
         for gpu in (True, False)

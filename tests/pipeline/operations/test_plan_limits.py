@@ -21,7 +21,7 @@ from pipeline.cube import layout, stores
 from pipeline.grid.grid import cells_inside, make_grid
 from pipeline.grid.polygons import inside, read_outline
 from pipeline.operations.plan.plan import make_plan
-from pipeline.runtime.executor import InProcess
+from pipeline.runtime.executor import Capacity, InProcess
 from pipeline.stages import memory
 from pipeline.stages.infer.stage import infer
 from pipeline.stages.ingest.stage import ingest
@@ -30,7 +30,7 @@ from pipeline.stages.prepare import prepare
 from tests.support.small_country import small_config
 
 FORMULAS = (ingest_bytes, prepare_bytes, infer_bytes)
-CLUSTER = {"scheduler": "tcp://there", "workers": 4, "gpu_workers": 0, "threads": 4}
+CLUSTER = Capacity(scheduler="tcp://there", workers=4, gpu_workers=0, threads=4)
 TEN_METRES = Work(shard=2048, cells=2048**2, mapped_share=1.0, n_dates=46, item_sizes=(1,))
 Usage = namedtuple("Usage", "total used free")
 
@@ -40,7 +40,7 @@ class Elsewhere(InProcess):
 
     def __init__(self, **about):
         super().__init__()
-        self.about = {**CLUSTER, **about}
+        self.about = replace(CLUSTER, **about)
 
     def describe(self):
         return self.about
@@ -72,7 +72,7 @@ def test_at_ten_metres_a_task_of_infer_stays_under_three_gigabytes():
 
 @pytest.mark.parametrize(("stage", "formula"), list(zip(("ingest", "prepare", "infer"), FORMULAS, strict=True)))
 def test_the_shard_that_a_refusal_names_fits_and_the_next_one_does_not(stage, formula):
-    where = CLUSTER | {"memory_limit": 1_000_000_000}
+    where = replace(CLUSTER, memory_limit=1_000_000_000)
     with pytest.raises(UserError, match=stage) as refusal:
         check_tasks(stage, formula, TEN_METRES, 128, where)
     shard = int(str(refusal.value).split("ingest.shard = ")[1].split(",")[0].split()[0])
@@ -83,7 +83,7 @@ def test_the_shard_that_a_refusal_names_fits_and_the_next_one_does_not(stage, fo
 
 
 def test_threads_of_a_worker_share_its_memory():
-    one, four = ({**CLUSTER, "workers": n, "memory_limit": 3_000_000_000} for n in (4, 1))
+    one, four = (replace(CLUSTER, workers=n, memory_limit=3_000_000_000) for n in (4, 1))
     check_tasks("infer", infer_bytes, TEN_METRES, 128, one)
     with pytest.raises(UserError, match=r"4 threads.*--nthreads 1"):
         check_tasks("infer", infer_bytes, TEN_METRES, 128, four)
@@ -93,9 +93,9 @@ def test_threads_of_a_worker_share_its_memory():
 
 def test_a_gpu_worker_needs_the_memory_of_three_shards_that_overlap():
     limit = 2 * infer_bytes(TEN_METRES)
-    check_tasks("infer", infer_bytes, TEN_METRES, 128, CLUSTER | {"memory_limit": limit})
+    check_tasks("infer", infer_bytes, TEN_METRES, 128, replace(CLUSTER, memory_limit=limit))
     with pytest.raises(UserError, match="infer: a shard"):
-        check_tasks("infer", infer_bytes, TEN_METRES, 128, CLUSTER | {"memory_limit": limit, "gpu_workers": 1})
+        check_tasks("infer", infer_bytes, TEN_METRES, 128, replace(CLUSTER, memory_limit=limit, gpu_workers=1))
 
 
 def test_infer_refuses_what_does_not_fit_before_it_begins(finished, tmp_path):
@@ -110,7 +110,7 @@ def test_infer_refuses_what_does_not_fit_before_it_begins(finished, tmp_path):
 
 def test_where_no_shard_fits_that_is_said():
     with pytest.raises(UserError, match="no shard of whole chunks would fit: give workers more memory"):
-        check_tasks("prepare", prepare_bytes, TEN_METRES, 128, CLUSTER | {"memory_limit": 400_000_000})
+        check_tasks("prepare", prepare_bytes, TEN_METRES, 128, replace(CLUSTER, memory_limit=400_000_000))
 
 
 def test_the_plan_lists_all_that_does_not_fit(config, monkeypatch):
@@ -249,7 +249,7 @@ def test_real_tasks_stay_below_the_projection_and_near_it(tmp_path):
 
 
 def test_the_limit_of_a_task_is_the_smallest_workers():
-    assert memory.task_limit(CLUSTER | {"memory_limit": 7}) == 7
+    assert memory.task_limit(replace(CLUSTER, memory_limit=7)) == 7
     assert memory.task_limit(InProcess().describe()) > 1e8
 
 

@@ -1,4 +1,4 @@
-"""Counting the cells of a map in those of a grid: exact where they nest, by centres where they do not."""
+"""Counts of the cells of a map in those of a grid: exact where they nest, by centres where they do not."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ def on_100_m(codes, corner=CORNER, **settings):
 
 
 def by_hand(source, target, codes=CODES):
-    """Code, share and number of every cell, with every centre transformed."""
+    """Return code, share and number of every cell, with every centre transformed."""
     rows, columns = np.indices(source.geobox.shape).reshape(2, -1)
     x, y = source.geobox.transform @ (columns + 0.5, rows + 0.5)
     if source.geobox.crs != target.crs:
@@ -69,7 +69,7 @@ def same(found, expected):
 
 
 def random_codes(shape, dtype=np.int16, seed=0):
-    """Some without a class, and some cells wholly so."""
+    """Return codes, some without a class, some cells entirely so."""
     codes = np.random.default_rng(seed).choice(np.array([0, 211, 216, 300, 500]), shape, p=[0.3, 0.2, 0.2, 0.2, 0.1])
     codes[: shape[0] // 6, : shape[1] // 4] = 0
     return codes.astype(dtype)

@@ -1,4 +1,4 @@
-"""WorldCereal: zips of GeoTIFFs by zone and product, put together cell by cell."""
+"""WorldCereal: zips of GeoTIFFs by zone and product, combined cell by cell."""
 
 import zipfile
 from pathlib import Path
@@ -33,7 +33,7 @@ def zip_name(product, year=2021):
 
 
 def write_zip(folder, product, zones, year=2021, crs="EPSG:4326"):
-    """A product's zip in the layout of Zenodo; zones: values (rows, columns) and the place of their corner in cells."""
+    """Write a product's zip in Zenodo's layout; zones: values (rows, columns) and the cell of their corner."""
     folder.mkdir(parents=True, exist_ok=True)
     inside = f"data/worldcereal_data/MAP-v3/2021/{FOLDERS[product]}/{product}/aez/classification"
     with zipfile.ZipFile(folder / zip_name(product, year), "w", zipfile.ZIP_DEFLATED) as content:
@@ -48,7 +48,7 @@ def write_zip(folder, product, zones, year=2021, crs="EPSG:4326"):
 
 
 def codes_of(folder, columns, rows, year=None):
-    """The map's codes at the centres of the first cells of the region."""
+    """Return the map's codes at the centres of the first cells of the region."""
     source = worldcereal.find(folder, year, REGION)
     transform = from_origin(LEFT, TOP, CELL, CELL)
     target = GeoBox((rows, columns), transform, "EPSG:4326")
@@ -61,7 +61,7 @@ def zones(tmp_path):
 
 
 def test_products_are_put_together_cell_by_cell(zones):
-    """Winter cereals across, maize down: all that two products can say of a cell."""
+    """Winter cereals across, maize down: all combinations of two products in a cell."""
     said = [NO, YES, OUT]
     write_zip(zones, "wintercereals", [([said] * 3, (0, 0))])
     write_zip(zones, "maize", [(np.transpose([said] * 3), (0, 0))])
@@ -109,7 +109,7 @@ def test_values_besides_0_and_100_are_missing(zones):
 
 
 def test_products_on_grids_of_their_own_are_read_where_the_first_one_s_centres_lie(zones):
-    """Maize lies a third of a cell to the right and below: its cells hold the centres of the same cells."""
+    """Maize is a third of a cell to the right and below: its cells contain the centres of the same cells."""
     rng = np.random.default_rng(1)
     winter, maize = rng.choice(np.array([NO, YES]), (2, 6, 6))
     write_zip(zones, "wintercereals", [(winter, (0, 0))])

@@ -1,4 +1,4 @@
-"""Dask with certificates: who has none, or one of another authority, is refused with a message that names the keys."""
+"""Dask with certificates: without one, or with another authority's, a client is refused; the message names the keys."""
 
 import time
 
@@ -18,7 +18,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def secured(files):
-    """An executor on a cluster of one worker, which asks for certificates."""
+    """An executor on a cluster of one worker that requires certificates."""
     with open_executor(Cluster(scheduler="local", workers=1, **files)) as (executor, _):
         yield executor
 
@@ -31,7 +31,7 @@ def refused(settings):
 
 
 def test_work_is_done_over_tls(secured, files):
-    address = secured.describe()["scheduler"]
+    address = secured.describe().scheduler
     assert address.startswith("tls://127.0.0.1:")
     with open_executor(Cluster(scheduler=address, **files)) as (executor, _):
         (outcome,) = executor.run(abs, [-3], name="abs")
@@ -39,21 +39,21 @@ def test_work_is_done_over_tls(secured, files):
 
 
 def test_a_client_without_certificate_is_refused_at_once(secured):
-    error, seconds = refused(Cluster(scheduler=secured.describe()["scheduler"]))
+    error, seconds = refused(Cluster(scheduler=secured.describe().scheduler))
     assert "name the files in cluster.tls_ca_file, tls_cert and tls_key" in str(error)
     assert seconds < 5
 
 
 def test_a_client_that_comes_without_encryption_is_refused_and_told_of_tls(secured, monkeypatch):
     monkeypatch.setattr("pipeline.runtime.dask.executor.CONNECT_TIMEOUT", "2s")
-    error, _ = refused(Cluster(scheduler=secured.describe()["scheduler"].replace("tls://", "tcp://")))
+    error, _ = refused(Cluster(scheduler=secured.describe().scheduler.replace("tls://", "tcp://")))
     assert "If it asks for TLS, its address begins with tls://" in str(error)
 
 
 def test_a_client_of_another_authority_is_refused(secured, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.runtime.dask.executor.CONNECT_TIMEOUT", "2s")
     others = make_certificates(tmp_path / "others")
-    error, _ = refused(Cluster(scheduler=secured.describe()["scheduler"], **others))
+    error, _ = refused(Cluster(scheduler=secured.describe().scheduler, **others))
     assert "do not accept each other's certificates" in str(error)
     assert not isinstance(error, OutOfReach)  # trying again does not help
 
@@ -61,7 +61,7 @@ def test_a_client_of_another_authority_is_refused(secured, tmp_path, monkeypatch
 def test_a_client_that_trusts_the_scheduler_but_is_not_trusted_is_refused(secured, files, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.runtime.dask.executor.CONNECT_TIMEOUT", "2s")
     others = make_certificates(tmp_path / "others") | {"tls_ca_file": files["tls_ca_file"]}
-    error, _ = refused(Cluster(scheduler=secured.describe()["scheduler"], **others))
+    error, _ = refused(Cluster(scheduler=secured.describe().scheduler, **others))
     assert "do not accept each other's certificates" in str(error)
 
 

@@ -74,7 +74,7 @@ def test_too_many_failures_end_the_stage_early_and_what_cannot_improve_at_once(c
 
 
 class Flaky:
-    """Fails at the first attempt on every item."""
+    """A function that fails at the first attempt on every item."""
 
     def __init__(self, error: Exception) -> None:
         self.error, self.tried = error, []
@@ -166,7 +166,7 @@ def where_am_i(_: object) -> str:
 
 @pytest.fixture(scope="module")
 def mixed():
-    """One worker with a GPU, as far as it says, and one without."""
+    """A worker that declares a GPU, and one that does not."""
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, resources={"GPU": 1}, dashboard_address="127.0.0.1:0"
     ) as cluster:
@@ -218,7 +218,7 @@ HUNG: list[str] = []
 
 
 def the_first_hangs(shard: Shard) -> Shard:
-    """The worker that is given the first shard hangs there, and only there."""
+    """The worker that gets the first shard hangs there, and only there."""
     if shard == SHARDS[0] and not HUNG:
         HUNG.append(get_worker().address)
         GATE.wait(30)

@@ -1,4 +1,4 @@
-"""Inference on a cluster of real processes that are killed, fail and dawdle, held against an undisturbed run."""
+"""Inference on a cluster of real processes that are killed, fail and are slow, compared with an undisturbed run."""
 
 import random
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(processes: Cluster) -> Cluster:
-    """Two workers that are in order, however the test before has left them."""
+    """Two workers without faults, whatever the test before has done."""
     faults(processes, {})
     processes.end_commands()
     processes.revive()
@@ -57,7 +57,7 @@ def start(cluster: Cluster, config: Config, **environment: str) -> Process:
 
 
 def done(config: Config) -> int:
-    """Shards whose last object is written."""
+    """Return the shards whose last object is written."""
     return len(list(config.map.glob("label/c/*/*"))) if config.map.exists() else 0
 
 
@@ -67,7 +67,7 @@ def wait_for_shards(run: Process, config: Config, n: int) -> None:
 
 
 def stamps(config: Config) -> dict[str, tuple[int, int]]:
-    """Inode and time of last change of every chunk object."""
+    """Return inode and time of last change of every chunk object."""
     found = {}
     for path in config.map.glob("*/c/**/*"):
         if path.is_file():
@@ -77,14 +77,14 @@ def stamps(config: Config) -> dict[str, tuple[int, int]]:
 
 
 def recorded(config: Config) -> set[str]:
-    """Chunk objects of the shards that a record says are done."""
+    """Return the chunk objects of the shards with a record."""
     shards = [path.stem for path in config.map.glob("records/infer/y*x*.json")]
     places = [name.removeprefix("y").split("x") for name in shards]
     return {name for name in chunks(config.map) for i, j in places if name.endswith(f"/{i}/{j}")}
 
 
 def objects_of(country: Country, ending: str) -> set[str]:
-    """Chunk objects of one shard, such as "/2/3"."""
+    """Return the chunk objects of one shard, such as "/2/3"."""
     found = {name for name in country.expected if name.endswith(ending)}
     assert len(found) == N_OUTPUTS
     return found
@@ -96,7 +96,7 @@ def assert_whole(config: Config, country: Country) -> None:
 
 
 def assert_clear(run: Process, *texts: str) -> None:
-    """The message is for a user: what is wrong is named, and there is no traceback."""
+    """Check that a message is for a user: it names the cause, and has no traceback."""
     assert "Traceback" not in run.output, run.output
     for text in texts:
         assert text in run.output

@@ -7,7 +7,7 @@ from pipeline.runtime.overlap import stages_in_turn
 
 
 def run_tasks(n: int, seconds: dict[str, float]) -> list[tuple[float, str, int, int]]:
-    """n tasks at once that compute and write for so many seconds: (time, phase, task, 1 at start, -1 at end)."""
+    """Run n tasks at once that compute and write for some seconds: (time, phase, task, 1 at start, -1 at end)."""
     events: list[tuple[float, str, int, int]] = []
 
     def phase(name: str, task: int) -> None:

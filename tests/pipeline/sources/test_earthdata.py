@@ -140,7 +140,7 @@ def test_one_login_serves_all_questions_and_files(network, monkeypatch):
 
 
 def test_netrc_entries_of_other_hosts_do_not_take_the_tokens_place(network, tmp_path):
-    """requests would send user name and password of a default entry to every host, instead of the token."""
+    """The library requests would send a default entry's user name and password to every host, not the token."""
     (tmp_path / "netrc").write_text("default login somebody password else\n")
     archive = EarthdataArchive()
     (remote,) = archive.search(*QUESTION)

@@ -29,7 +29,7 @@ FIELDS = "HDFEOS/GRIDS/VNP_Grid_VNP15A2H/Data Fields"
 
 
 def values_of(name: str) -> np.ndarray:
-    """Values that tell their row and layer, and pack well, so that most of a file is metadata."""
+    """Return values that encode their row and layer, and pack well, so that most of a file is metadata."""
     rows, columns = np.mgrid[:2400, :2400]
     return ((rows * 7 + rows // 97 + columns // 300 + 17 * LAYERS.index(name)) % 101).astype(np.uint8)
 
@@ -87,7 +87,7 @@ def zero(content: bytearray, places: np.ndarray, rng: np.random.Generator) -> No
 
 
 def misplace(content: bytearray, places: np.ndarray, rng: np.random.Generator) -> None:
-    """A block is overwritten with another one of the file, as by a failing disk."""
+    """Overwrite a block with another one of the file, like a failing disk."""
     length = int(rng.choice([8, 24, 512, 4096]))
     source, target = rng.choice(places, 2) // 8 * 8
     block = content[source : source + length][: len(content) - target]
@@ -100,7 +100,7 @@ DAMAGES: tuple[Callable[[bytearray, np.ndarray, np.random.Generator], None], ...
 
 
 class Specimen:
-    """An undamaged granule, its values, and where its parts lie."""
+    """An undamaged granule, its values, and the places of its parts."""
 
     def __init__(self, path: Path, layout: str) -> None:
         make(path, layout)
@@ -170,7 +170,7 @@ def child(specimen: Specimen) -> Iterator[Child]:
 
 
 def fates(specimen: Specimen, child: Child, seeds: range, folder: Path) -> Counter[str]:
-    """How many files were read right, set aside, or anything else, which is told with its seed."""
+    """Count files that were read right, set aside, or anything else; the latter by its seed."""
     path = folder / specimen.path.name
     met: Counter[str] = Counter()
     for seed in seeds:
@@ -204,7 +204,7 @@ def main(expected: Path) -> None:
 
 
 def read(path: Path, wanted: dict[str, np.ndarray]) -> str:
-    """What becomes of a file, in one line."""
+    """Return the result of reading a file, in one line."""
     source = viirs.ViirsGranules(path.parent, 2018, "standard", viirs.policy_rules("standard"))
     checked = False
     try:

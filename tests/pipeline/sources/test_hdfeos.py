@@ -1,4 +1,4 @@
-"""HDF-EOS5 grid files: the grid and its place, attributes of both collections, windows, and indexes that lie."""
+"""HDF-EOS5 grid files: the grid and its place, attributes of both collections, windows, and wrong indexes."""
 
 import struct
 from pathlib import Path
@@ -45,7 +45,7 @@ END
 
 
 def write(path: Path, structure: str | None = STRUCTURE, user_block: int = 0, **layers: dict[str, Any]) -> Path:
-    """A small file with layers as `create_dataset` makes them."""
+    """Write a small file with layers made by `create_dataset`."""
     with h5py.File(path, "w", userblock_size=user_block) as file:
         for name, storage in (layers or {"Green": {"data": BYTES, **GZIP}}).items():
             file.create_dataset(f"{FIELDS}/{name}", **storage)
@@ -235,7 +235,7 @@ def patch(path: Path, place: int, new: bytes) -> None:
 
 
 def entry_of(path: Path, layer: str, row: int) -> tuple[int, tuple[int, int, int]]:
-    """Where the chunk index lists a row, and what it lists: (size, byte offset, row); the address comes 32 bytes on."""
+    """Find a row's entry in the chunk index: (size, byte offset, row); its address follows after 32 bytes."""
     with h5py.File(path) as file:
         chunk = file[f"{FIELDS}/{layer}"].id.get_chunk_info_by_coord((row, 0))
     listed = struct.pack("<IIQQQQ", chunk.size, 0, row, 0, 0, chunk.byte_offset)

@@ -1,4 +1,4 @@
-"""The ready configurations, and small files in the layouts that they are for."""
+"""The ready configurations, and small files in their layouts."""
 
 from datetime import date
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_ready_configurations_can_be_loaded(path):
 
 
 def write_clms(path: Path, *, with_time: bool, **layers: np.ndarray) -> None:
-    """A cut-out of FAPAR300 version 1, whose coordinates are those of pixel centres."""
+    """Write a part of FAPAR300 version 1, whose coordinates are those of pixel centres."""
     lat, lon = 45 - STEP * np.arange(ROWS), 9 + STEP * np.arange(COLUMNS)
     plain = {
         "FAPAR": positions(modulus=256),

@@ -222,7 +222,7 @@ def cut(path):
 
 
 def scratch_header(path):
-    """Damage the root group, which holds the file's attributes."""
+    """Damage the root group, which has the file's attributes."""
     with h5py.File(path) as file:
         start = h5py.h5o.get_info(file.id).addr
     content = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Granules as the simulation writes them, against the product's layout."""
+"""Granules of the simulation, compared with the product's layout."""
 
 import hashlib
 import time
@@ -22,7 +22,7 @@ TILE, DAY = Tile(18, 4), date(2018, 12, 27)
 
 @pytest.fixture(scope="module")
 def layers() -> dict[str, np.ndarray]:
-    """Values that tell their own place, in rows 700 to 709 only."""
+    """Return values that encode their place, in rows 700 to 709 only."""
     rows, columns = np.mgrid[700:710, :2400]
     arrays = {}
     for n, name in enumerate(LAYERS):

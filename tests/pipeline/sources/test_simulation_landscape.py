@@ -1,4 +1,4 @@
-"""The simulated country itself: what grows where, its seasons, its clouds, and how they show in the layers."""
+"""The simulated country: its vegetation, seasons and clouds, and their effect on the layers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ ROWS = slice(1100, 1160)  # of h18v04: from the Alps of Piedmont over the rice p
 
 
 def accepted(layers: dict[str, np.ndarray]) -> np.ndarray:
-    """Which pixels hold an observation by the standard policy."""
+    """Return which pixels have an observation by the standard policy."""
     return READER.decode({name: layer.ravel() for name, layer in layers.items()}).valid["fpar"]
 
 
@@ -51,7 +51,7 @@ def band() -> Composition:
 
 @pytest.fixture(scope="module")
 def year(band: Composition) -> list[dict[str, np.ndarray]]:
-    """The six layers of the band's land pixels, date by date."""
+    """Return the six layers of the band's land pixels, date by date."""
     dates = []
     for step in range(len(DAYS_OF_YEAR)):
         layers = empty_layers(ROWS.stop - ROWS.start, 2400)
@@ -61,7 +61,7 @@ def year(band: Composition) -> list[dict[str, np.ndarray]]:
 
 
 def codes_around(longitude: float, latitude: float, year: int = YEAR, seed: int = SEED, half: int = 7500) -> np.ndarray:
-    """Crop codes on a 100 m lattice in a square around a place."""
+    """Return crop codes on a 100 m lattice in a square around a place."""
     x0, y0 = CRS("EPSG:4326").transformer_to_crs(CRS("EPSG:3035"))(longitude, latitude)
     x, y = np.meshgrid(x0 + np.arange(-half, half, 100), y0 + np.arange(-half, half, 100))
     return CODES[parcels_at(x.ravel(), y.ravel(), seed, year).curve]
@@ -183,7 +183,7 @@ def test_pieces_of_some_pixels_are_those_of_the_whole(band: Composition) -> None
 
 
 def test_clear_looks_show_the_true_fpar(band: Composition) -> None:
-    """Where one curve fills a pixel, and no cloud is near, a granule holds that curve's value and little noise."""
+    """Where one curve fills a pixel, and no cloud is near, a granule has that curve's value and little noise."""
     plain = replace(
         band,
         shift=np.zeros_like(band.shift),
@@ -235,7 +235,7 @@ def test_biomes_follow_the_dominant_cover(band: Composition, year: list[dict[str
 
 
 def test_cloudy_winters_are_no_holes_but_bad_values(year: list[dict[str, np.ndarray]]) -> None:
-    """A pipeline that looks at fill alone sees a winter without gaps, lower and noisier than it is."""
+    """A pipeline that checks fill alone finds a winter without gaps, lower and noisier than it is."""
     layers = year[1]
     valid = accepted(layers)
     shown = layers["Fpar"] <= 100

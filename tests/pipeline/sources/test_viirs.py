@@ -1,4 +1,4 @@
-"""Granules of VIIRS LAI/FPAR: names, what a folder holds, what is refused, what pixels mean."""
+"""Granules of VIIRS LAI/FPAR: names, folders, refusals, and the meaning of pixels."""
 
 import hashlib
 import pickle
@@ -124,7 +124,7 @@ def test_a_year_is_46_dates_of_every_tile():
 
 @pytest.fixture(scope="module")
 def values() -> dict[str, np.ndarray]:
-    """Every pixel tells its place and layer; 250 rows hold fill alone."""
+    """Every pixel encodes its place and layer; 250 rows have fill alone."""
     rows, columns = np.mgrid[:2400, :2400]
     layers = {name: ((rows * 7 + columns // 16 + n) % 101).astype(np.uint8) for n, name in enumerate(LAYERS)}
     for layer in layers.values():
@@ -289,7 +289,7 @@ def spoil_place(path: Path) -> None:
 
 
 def spoil_rows_lost(path: Path) -> None:
-    """As if the index of one layer had lost its last rows: they would read as fill."""
+    """The index of one layer has lost its last rows, which would be read as fill."""
     with h5py.File(path, "r+") as file:
         values = file[FIELDS]["FparLai_QC"][:2100]
         attributes = {"chunks": (1, 2400), "compression": "gzip", "fillvalue": 255}

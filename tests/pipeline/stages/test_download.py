@@ -33,7 +33,7 @@ def test_all_granules_of_the_year_arrive_as_they_are(tmp_path, service):
 
 
 def test_of_a_running_year_only_what_is_due_is_missing(tmp_path, service):
-    """There are the composites of 1, 9 and 17 January; what has ended within 30 days is still awaited."""
+    """The composites of 1, 9 and 17 January exist; those that ended less than 30 days ago are still expected."""
     soon, listener = config_for(tmp_path, ingest__as_of=date(2018, 2, 10)), Listener()
     assert fetch(soon, listener).facts["missing"] == []
     assert listener.messages == []
@@ -48,7 +48,7 @@ def test_the_folder_that_the_configuration_names_is_the_target(tmp_path, service
 
 
 def test_every_tile_that_the_region_touches_is_asked_for_and_no_other(tmp_path, service, contents):
-    """At 42 N the seam of h18v04 and h19v04 runs at 13.46 E."""
+    """At 42 N the border of h18v04 and h19v04 is at 13.46 E."""
     service.granules[OTHER_TILE] = contents[OTHER_TILE]
     service.granules[name_of(tile="h17v04")] = b"never asked for"
     config = config_for(tmp_path, box(13.3, 41.9, 13.6, 42.1))

@@ -1,6 +1,7 @@
 import errno
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.base.errors import UserError
+from pipeline.base.locks import owner
 from pipeline.sources.archive import Remote, Unavailable
+from pipeline.stages.download import transfer
 from pipeline.stages.download.stage import download
 from pipeline.stages.download.transfer import scratch_folder
 from tests.support.downloads import NAMES, config_for, failure, files_in
@@ -19,7 +22,7 @@ from tests.support.downloads import NAMES, config_for, failure, files_in
 
 
 class SlowArchive:
-    """One file comes at once; of the others, more and more, without end."""
+    """An archive that sends one file at once, and the others without end."""
 
     def __init__(self, contents: dict[str, bytes]) -> None:
         self.contents = contents
@@ -38,7 +41,7 @@ class SlowArchive:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Ctrl-C is heard also where the tests run in the background, whose processes are born deaf to it."""
+    """Make Ctrl-C work also where tests run in the background, whose processes ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -84,16 +87,45 @@ def test_what_killed_runs_left_is_swept_and_what_others_are_writing_is_not(tmp_p
     gone = subprocess.Popen(["true"])
     gone.wait()
     with scratch_folder(tmp_path) as own:
-        host = own.name.removeprefix(".arriving-").rsplit("-", 2)[0]
+        machine, process, started, _ = own.name.removeprefix(".arriving-").split("-")
+    assert process == str(os.getpid())
     old, new = tmp_path / ".arriving-elsewhere-1-aa", tmp_path / ".arriving-elsewhere-1-bb"
-    killed, alive = tmp_path / f".arriving-{host}-{gone.pid}-aa", tmp_path / f".arriving-{host}-{os.getpid()}-aa"
-    for folder in (old, new, killed, alive):
+    killed = tmp_path / f".arriving-{machine}-{gone.pid}-{started}-aa"
+    reused = tmp_path / f".arriving-{machine}-{process}-1.0-aa"
+    alive = tmp_path / f".arriving-{machine}-{process}-{started}-aa"
+    for folder in (old, new, killed, reused, alive):
         folder.mkdir()
         (folder / NAMES[0]).write_bytes(b"half a file")
     os.utime(old, (0, 0))
     with scratch_folder(tmp_path) as own:
         assert set(tmp_path.iterdir()) == {new, alive, own}
     assert set(tmp_path.iterdir()) == {new, alive}
+
+
+def test_the_folder_of_a_run_in_another_container_of_the_same_name_is_not_swept(tmp_path, monkeypatch):
+    """Its process number may be unused here, or another process's."""
+    here = owner.machine()
+    assert socket.gethostname() in here
+    theirs = []
+    for pid in (os.getpid(), 2**22 + 1):  # above the largest number that Linux gives
+        with monkeypatch.context() as there:
+            there.setattr(owner, "machine", lambda pid=pid: f"{socket.gethostname()} another-boot pid:[{pid}]")
+            there.setattr(os, "getpid", lambda pid=pid: pid)
+            there.setattr(transfer, "start_time", lambda pid: 1.5)
+            with scratch_folder(tmp_path) as folder:
+                theirs.append(folder.rename(folder.with_name(folder.name + "0")))
+    with scratch_folder(tmp_path) as own:
+        assert set(tmp_path.iterdir()) == {*theirs, own}
+
+
+@pytest.mark.parametrize("age", [60, 2 * 86_400])
+def test_what_earlier_versions_left_is_swept_when_it_is_old(tmp_path, age):
+    """Their names have the host, which containers may share, instead of the machine."""
+    left = tmp_path / f".arriving-{socket.gethostname()}-{2**22 + 1}-aa"
+    left.mkdir()
+    os.utime(left, (time.time() - age,) * 2)
+    with scratch_folder(tmp_path):
+        assert left.exists() == (age < 86_400)
 
 
 def test_two_runs_on_one_folder_do_each_other_no_harm(tmp_path, contents):
