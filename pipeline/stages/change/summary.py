@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from pipeline.accuracy.stratified import Estimate
+from pipeline.accuracy.stratified import Estimate, EstimateJson
 from pipeline.accuracy.transitions import TransitionSample
 from pipeline.cube.label_names import SEASON_NAMES
 from pipeline.stages.change.facts import EstimateFacts, MapFacts
