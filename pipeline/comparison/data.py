@@ -146,7 +146,7 @@ class DataTrial(Trial):
         self.facts = {"left_out": self._data.left_out}
         self.classes = self._data.names
         self.channels = tuple(f"channel {c}" for c in range(self._data.series.shape[2]))
-        self.mark = fingerprint_of("data", content_digest(path), n_clusters, hide, config.seed)
+        self.fingerprint = fingerprint_of("data", content_digest(path), n_clusters, hide, config.seed)
 
     @property
     def series(self) -> np.ndarray:

@@ -17,7 +17,7 @@ from model.training import state as training_state
 from pipeline.accuracy.confusion import Confusion
 from pipeline.base.errors import UserError
 from pipeline.base.files import write_file
-from pipeline.base.fingerprint import fingerprint_of
+from pipeline.base.fingerprint import Fingerprint, fingerprint_of
 from pipeline.base.progress import Reporter
 from pipeline.comparison.imputation import Hidden, measure
 from pipeline.comparison.methods import Estimator, Method
@@ -34,7 +34,7 @@ class Trial(ABC):
 
     about: About  # first columns of the trial's rows: the year, or the file
     facts: About  # further columns that describe the trial
-    mark: str  # fingerprint of the data, and of how they are drawn and hidden
+    fingerprint: Fingerprint  # of the data, and of how they are drawn and hidden
     config: Config  # that the estimators are made from
     classes: tuple[str, ...]
     channels: tuple[str, ...]
@@ -87,9 +87,9 @@ class RunLog:
             except (ValueError, TypeError, KeyError) as error:
                 raise UserError(f"{path} is damaged ({error}): remove it and compare again.") from None
 
-    def get(self, mark: str) -> Row | None:
+    def get(self, fingerprint: Fingerprint) -> Row | None:
         """Return a row that is finished; None where it is not."""
-        return self._rows.get(mark)
+        return self._rows.get(fingerprint)
 
     def add(self, row: Row) -> None:
         """Add a row that is finished."""
@@ -111,10 +111,10 @@ def run_trial(
     rows = []
     for method in methods:
         for seed in range(seeds):
-            mark = _mark(trial, method, seed)
-            row = log.get(mark)
+            fingerprint = _fingerprint(trial, method, seed)
+            row = log.get(fingerprint)
             if row is None:
-                row = _attempt(trial, method, seed, mark, reporter)
+                row = _attempt(trial, method, seed, fingerprint, reporter)
                 if row["error"] is None:
                     log.add(row)
                 reporter.message(_line(trial, method, row))
@@ -122,18 +122,18 @@ def run_trial(
     return rows, _plain_fillings(trial, log)
 
 
-def _mark(trial: Trial, method: Method, seed: int) -> str:
+def _fingerprint(trial: Trial, method: Method, seed: int) -> Fingerprint:
     """Return the fingerprint of a fit."""
     parameters = method.make(trial.config, seed).get_params()
     parameters = {name: value for name, value in parameters.items() if name not in ("device", "random_state")}
     arithmetic = training_state.FORMAT_VERSION  # raised when the same parameters train to something else
-    return fingerprint_of(VERSION, arithmetic, trial.mark, method.key, parameters, seed)
+    return fingerprint_of(VERSION, arithmetic, trial.fingerprint, method.key, parameters, seed)
 
 
-def _attempt(trial: Trial, method: Method, seed: int, mark: str, reporter: Reporter) -> Row:
+def _attempt(trial: Trial, method: Method, seed: int, fingerprint: Fingerprint, reporter: Reporter) -> Row:
     """Train and evaluate one estimator."""
     row: Row = {
-        "fingerprint": mark,
+        "fingerprint": fingerprint,
         **trial.about,
         "method": method.key,
         "name": method.name,
@@ -196,15 +196,15 @@ def _plain_fillings(trial: Trial, log: RunLog) -> list[Row]:
     """Measure the plain fillings on the same hidden observations."""
     rows = []
     for filling, fill in FILLERS.items():
-        mark = fingerprint_of(VERSION, trial.mark, "filling", filling)
-        row = log.get(mark)
+        fingerprint = fingerprint_of(VERSION, trial.fingerprint, "filling", filling)
+        row = log.get(fingerprint)
         if row is None:
             hidden = trial.hidden
             if hidden is None:
                 return []
             filled = fill(hidden.given, np.nanmean(hidden.given, axis=(0, 1)))
             measured = measure(hidden, filled, trial.channels)
-            row = {"fingerprint": mark, **trial.about, **trial.facts, "filling": filling, "imputation": measured}
+            row = {"fingerprint": fingerprint, **trial.about, **trial.facts, "filling": filling, "imputation": measured}
             log.add(row)
         rows.append(row)
     return rows

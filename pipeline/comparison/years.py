@@ -89,12 +89,12 @@ class YearTrial(Trial):
         self.channels = tuple(channel.name for channel in read_channels(cube))
         if config.training.target == "all":
             self.population = partial(series_by_shard, config.cube)
-        marks = (
+        of_stores = (
             stores.stage_fingerprint(cube, Stage.PREPARE),
             stores.stage_fingerprint_at(self._reference, Stage.REFERENCE),
         )
-        self.mark = fingerprint_of(
-            "year", marks, config.training.sample_pixels, config.seed, config.training.target, hide
+        self.fingerprint = fingerprint_of(
+            "year", of_stores, config.training.sample_pixels, config.seed, config.training.target, hide
         )
 
     @cached_property

@@ -22,17 +22,23 @@ def year_config(out: Location, year: int) -> Config:
 
 
 def make_map(
-    out: Location, year: int, names: str = "winter summer", *, mark: str = "", grid: Grid = GRID, simulated: str = ""
+    out: Location,
+    year: int,
+    names: str = "winter summer",
+    *,
+    fingerprint: str = "",
+    grid: Grid = GRID,
+    simulated: str = "",
 ) -> Config:
-    """Write the year's map.zarr as infer does; another mark with the same numbers counts as another map."""
+    """Write the year's map.zarr as infer does; another fingerprint with the same numbers counts as another map."""
     config = year_config(out, year)
     flags = {"flag_values": list(range(len(names.split()))), "flag_meanings": names, "long_name": "cluster"}
     layers = [layout.Layer("label", flags), layout.Layer("confidence", {"units": "percent"})]
-    mark = mark or f"map of {year}"
-    group = stores.begin(config.map, "infer", mark, grid, layers, about={"simulated": simulated})
+    fingerprint = fingerprint or f"map of {year}"
+    group = stores.begin(config.map, "infer", fingerprint, grid, layers, about={"simulated": simulated})
     for shard in grid.shards:
         window = grid.window(shard)
         for layer in layers:
             stores.write_shard(group, layer.name, grid, shard, numbers(year, layer.name, grid)[window])
-    stores.finish(group, "infer", mark)
+    stores.finish(group, "infer", fingerprint)
     return config

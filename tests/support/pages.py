@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from pydantic import BaseModel
 
-import flows.cli
+from flows import cli
 from pipeline.base.errors import UserError
 from pipeline.config.config import Config, load_config
 from tests.support.paths import ROOT
@@ -70,7 +70,7 @@ def problem_of_command(words: list[str]) -> str | None:
 
 
 def problem_of_sitscube(arguments: list[str]) -> str | None:
-    command = typer.main.get_command(flows.cli.cli.app)
+    command = typer.main.get_command(cli.commands.app)
     words = list(arguments)
     while words and words[0] in getattr(command, "commands", ()):
         command = command.commands[words.pop(0)]

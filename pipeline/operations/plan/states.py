@@ -22,7 +22,6 @@ from pipeline.sources.source import Source
 from pipeline.stages import prepare, publish
 from pipeline.stages.context import Run
 from pipeline.stages.evaluate import accuracy_path, evaluate_fingerprint, read_accuracy
-from pipeline.stages.infer.stage import STAGE as INFER
 from pipeline.stages.infer.stage import infer_stage
 from pipeline.stages.ingest.stage import Intake, strips_left, take_in
 from pipeline.stages.ingest.strips import Strip
@@ -162,11 +161,11 @@ def _prepare(found: Findings, executor: Executor, reporter: Reporter) -> StageSt
 
 def _train(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
-    mark = train_fingerprint(config, stores.require(config.cube, Stage.PREPARE, "prepare"))
+    fingerprint = train_fingerprint(config, stores.require(config.cube, Stage.PREPARE, "prepare"))
     record = read_record(config.model)
-    if record is not None and record["fingerprint"] == mark:
+    if record is not None and record["fingerprint"] == fingerprint:
         return StageState("train", "done")
-    if begun_with(state_folder(config)) == mark:
+    if begun_with(state_folder(config)) == fingerprint:
         return StageState("train", "goes on", note="from its last state")
     return StageState("train", "to do" if record is None else "again")
 
@@ -184,18 +183,19 @@ def _evaluate(found: Findings, executor: Executor, reporter: Reporter) -> StageS
         of_reference: Fingerprint | None = reference_fingerprint(open_reference(config), found.grid)
     else:
         of_reference = stores.stage_fingerprint_at(config.reference_grid, Stage.REFERENCE)
-    mark = evaluate_fingerprint(config, stores.stage_fingerprint_at(config.map, INFER), of_reference)
+    fingerprint = evaluate_fingerprint(config, stores.stage_fingerprint_at(config.map, Stage.INFER), of_reference)
     written = read_accuracy(config)
-    if written is not None and written["fingerprint"] == mark:
+    if written is not None and written["fingerprint"] == fingerprint:
         return StageState("evaluate", "done")
     return StageState("evaluate", "again" if accuracy_path(config).exists() else "to do")
 
 
 def _publish(found: Findings, executor: Executor, reporter: Reporter) -> StageState:
     config = found.config
-    map_mark = clusters.map_fingerprint(stores.open_to_read(config.map))
-    mark = publish.publish_fingerprint(config, map_mark, read_accuracy(config), comparison_section(config))
-    if publish.is_published(config, mark, map_mark):
+    map_fingerprint = clusters.map_fingerprint(stores.open_to_read(config.map))
+    accuracy, comparison = read_accuracy(config), comparison_section(config)
+    fingerprint = publish.publish_fingerprint(config, map_fingerprint, accuracy, comparison)
+    if publish.is_published(config, fingerprint, map_fingerprint):
         return StageState("publish", "done")
     return StageState("publish", "again" if publish.is_written(config) else "to do")
 

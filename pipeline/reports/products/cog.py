@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from rasterio.windows import Window
 
 from pipeline.base.files import atomic_file
+from pipeline.base.fingerprint import Fingerprint
 from pipeline.base.locations import Location
 from pipeline.base.progress import Task
 from pipeline.cube import layout, stores
@@ -72,18 +73,18 @@ def write_cog(
         plain.unlink()
 
 
-def file_tags(about: Mapping[str, Any], mark: str) -> dict[str, str]:
+def file_tags(about: Mapping[str, Any], fingerprint: Fingerprint) -> dict[str, str]:
     """Return the tags of a GeoTIFF that say what it was made from and by which software; empty ones are left out.
 
     Args:
         about: attributes of the store that the file is made from.
-        mark: fingerprint of its content.
+        fingerprint: of its content.
     """
     tags = {
         "SOFTWARE": f"{layout.SOFTWARE} {about['software_version']}",
         "TITLE": about["title"],
         layout.SIMULATED: about["simulated"],
-        "FINGERPRINT": mark,
+        "FINGERPRINT": fingerprint,
     }
     return {key: text for key, text in tags.items() if text}
 

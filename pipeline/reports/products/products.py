@@ -5,6 +5,7 @@ from typing import Final
 import zarr
 
 from pipeline.base.files import remove_file, sweep_partials, write_text
+from pipeline.base.fingerprint import Fingerprint
 from pipeline.base.locations import Location
 from pipeline.config.config import Config
 from pipeline.cube import clusters, layout, stores
@@ -27,12 +28,12 @@ def product_paths(config: Config, result: zarr.Group) -> dict[str, Location]:
     }
 
 
-def write_products(config: Config, mark: str) -> None:
+def write_products(config: Config, fingerprint: Fingerprint) -> None:
     """Write the COGs, their style, and the STAC Item of a year that is in the cluster cube.
 
     Args:
         config: of the year.
-        mark: fingerprint of the map.
+        fingerprint: of the map.
 
     Raises:
         UserError: what is stored is damaged.
@@ -42,7 +43,7 @@ def write_products(config: Config, mark: str) -> None:
     paths, names = product_paths(config, result), label_names(result)
     palette = colours(len(names))
     sweep_partials(config.products, item_id(config))
-    tags = file_tags(layout.attributes(result), mark)
+    tags = file_tags(layout.attributes(result), fingerprint)
     for name in _layers(result):
         write_cog(
             paths[f"{name}.tif"],
@@ -56,7 +57,7 @@ def write_products(config: Config, mark: str) -> None:
         remove_file(_path(config, "confidence.tif"))  # of an earlier map
     write_text(paths["label.tif.aux.xml"], categories_xml(names))
     write_text(paths["label.qml"], classes_style(names, palette))
-    write_text(paths[ITEM], item_text(config, names, palette, mark))
+    write_text(paths[ITEM], item_text(config, names, palette, fingerprint))
 
 
 def write_collection(config: Config) -> None:

@@ -16,6 +16,7 @@ from shapely import make_valid, set_precision
 from shapely.geometry import box, mapping
 
 from pipeline.base.files import read_text
+from pipeline.base.fingerprint import Fingerprint
 from pipeline.base.locations import Location
 from pipeline.config.config import Config
 from pipeline.cube import layout, stores
@@ -35,14 +36,14 @@ def item_id(config: Config) -> str:
     return f"sitscube_{config.region.name}_{config.year}"
 
 
-def item_text(config: Config, names: list[str], colours: list[str], mark: str) -> str:
+def item_text(config: Config, names: list[str], colours: list[str], fingerprint: Fingerprint) -> str:
     """Write the year's STAC Item as JSON, with links and assets relative to its place.
 
     Args:
         config: of the year, whose cube and map are finished.
         names: of the labels.
         colours: of the labels, such as "#0072B2".
-        mark: fingerprint of the map.
+        fingerprint: of the map.
     """
     cube, result = stores.open_to_read(config.cube), stores.open_to_read(config.map)
     about, geobox = layout.attributes(result), layout.read_grid(result).geobox
@@ -56,7 +57,7 @@ def item_text(config: Config, names: list[str], colours: list[str], mark: str) -
             "title": about["title"],
             "simulated": about["simulated"],
             "processing:software": {layout.SOFTWARE: version("sitscube")},
-            "sitscube:fingerprint": mark,
+            "sitscube:fingerprint": fingerprint,
             "sitscube:source": about["source"],
         },
     )  # fmt: skip

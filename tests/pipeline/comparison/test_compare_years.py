@@ -136,7 +136,7 @@ def test_what_is_done_again_depends_on_sample_seed_and_share(country, finished, 
 
     def mark(hide=0.1, **changes):
         config = small_config(country, finished.out, ingest__shard=16, ingest__chunk=8, **changes)
-        return YearTrial(config, hide, InProcess(), Silent()).mark
+        return YearTrial(config, hide, InProcess(), Silent()).fingerprint
 
     assert mark() == mark()
     assert len({mark(), mark(0.2), mark(seed=1), mark(training__sample_pixels=9), mark(training__target="all")}) == 5

@@ -109,7 +109,7 @@ def test_an_earlier_year_is_put_before_the_others(place):
 def test_another_map_of_a_year_takes_the_place_of_the_first(place):
     out = place()
     path = grown(out, 2018, 2019)
-    config = make_map(out, 2018, mark="another")
+    config = make_map(out, 2018, fingerprint="another")
     group = stores.open_to_write(config.map)
     layout.array(group, "label")[...] = 1
     add(config)
@@ -294,7 +294,7 @@ def test_labels_that_years_name_differently_are_general_ones_and_told_by_year(pl
         "2018": "peak_18_May peak_5_July",
         "2019": "peak_10_May peak_5_July peak_1_August",
     }
-    add(make_map(out, 2019, "peak_18_May peak_5_July", mark="another"))
+    add(make_map(out, 2019, "peak_18_May peak_5_July", fingerprint="another"))
     assert layout.attributes(layout.array(stores.open_to_read(path), "label"))["flag_meanings"].startswith("peak_18")
 
 
