@@ -130,8 +130,8 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
         """Return labels, probabilities, filled series and spread of X (n, T) or (n, T, C), all in one pass.
 
         Results do not depend on how X is cut. On a CPU a series has the same bits alone and in batches of any size: all
-        go through the networks in blocks of one size. Between processors, or on a GPU, values differ by rounding, at
-        most 1e-6 of the range of the data; labels are then the same but for ties.
+        go through the networks in blocks of one size. Between kinds of processors values differ by rounding, at most
+        1e-5 of the range of the data; labels are then the same but for ties.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
