@@ -125,7 +125,7 @@ class Saved:
             raise ValueError(f"{file} is not a complete model description: {what}") from error
         check_expected(file, learned, expect or {})
         target = choose_device(device)
-        estimator._set_learned(learned)
+        estimator._set_learned(learned)  # noqa: SLF001 - of the same class
         weights = _read_weights(path / WEIGHTS)
         _check_sizes(path, parameters, learned.n_times * learned.n_channels, weights)
         estimator.model_ = estimator.new_model(learned.n_times, learned.n_channels)

@@ -49,7 +49,7 @@ def to_location(text: str | Path | UPath) -> Location:
             f"{url}: the protocol {protocol} is unknown; one such as s3://bucket/prefix is meant"
         ) from None
     if protocol in _ON_DISK:
-        return Path(kind._strip_protocol(url)).absolute()
+        return Path(kind._strip_protocol(url)).absolute()  # noqa: SLF001 - fsspec documents no other way
     # a cached listing would hide what other processes write
     try:
         return UPath(url, protocol=protocol, **_OPTIONS.get(protocol, {}), use_listings_cache=False)

@@ -46,7 +46,7 @@ def status(
             max_silence=timedelta(minutes=max_silence),
             region=region,
         )
-    except Exception as error:  # of any kind that a store raises: a plugin answers that nothing is known
+    except Exception as error:  # noqa: BLE001 - of any kind that a store raises: a plugin answers that nothing is known
         _log.debug("traceback", exc_info=True)
         typer.echo(
             json.dumps({"level": "UNKNOWN", "message": str(error) or type(error).__name__})

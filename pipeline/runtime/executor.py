@@ -131,7 +131,7 @@ class InProcess:
         for item in items:
             try:
                 result = function(item)
-            except Exception as error:  # the caller reports it by the item's name
+            except Exception as error:  # noqa: BLE001 - the caller reports it by the item's name
                 yield Outcome(item, error=error)
             else:
                 yield Outcome(item, result=result)

@@ -14,7 +14,7 @@ def make(key: str, maker: Callable[[str], Any], device: str) -> None:
     """Make an object with `maker(device)`; an error is kept, and raised by `get`."""
     try:
         _objects[key] = maker(device)
-    except Exception as error:  # a worker must start nevertheless: its tasks fail, with the reason
+    except Exception as error:  # noqa: BLE001 - a worker must start nevertheless: its tasks fail, with the reason
         _objects[key] = error
 
 

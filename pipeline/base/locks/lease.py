@@ -72,7 +72,7 @@ class Lease:
             there = _read(self._path)
             if there is not None and there.facts.get("token") == self._facts["token"]:
                 remove_file(self._path)
-        except Exception:  # must not hide an error of the work itself; the lease is stale soon
+        except Exception:  # noqa: BLE001 - must not hide an error of the work itself; the lease is stale soon
             _log.warning("cannot remove %s", self._path, exc_info=True)
 
     def _keep(self) -> None:
@@ -88,7 +88,7 @@ class Lease:
                     return
                 started = time.time()
                 _write(self._path, self._facts)
-            except Exception:  # of any filesystem: the next turn tries again, and `check` raises if none succeeds
+            except Exception:  # noqa: BLE001 - of any filesystem: the next turn tries again, `check` raises if none succeeds
                 return
             self._renewed = started
 
