@@ -48,7 +48,8 @@ def test_a_process_ends_with_all_that_it_has_started(tmp_path):
     program.write_text(
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "heed = lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a child inherits what its parent ignores\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], preexec_fn=heed)\n"
         "print(child.pid, flush=True)\n"
         "child.wait()\n"
     )
