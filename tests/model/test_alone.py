@@ -8,7 +8,10 @@ import pytest
 
 from tests.support.paths import ROOT
 
-FOREIGN = ("dask", "distributed", "zarr", "prefect", "xarray", "rasterio", "pipeline", "flows")
+FOREIGN = (
+    "dask", "distributed", "zarr", "prefect", "xarray", "rasterio", "odc", "h5py", "matplotlib", "typer",
+    "pipeline", "flows",
+)  # fmt: skip
 # Finders do not find the blocked libraries; an error in their place would break torch, which looks for some of them.
 BLOCK = """
 import sys

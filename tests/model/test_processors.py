@@ -46,6 +46,12 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def here(trained):
+    """What the model says on this processor."""
+    return infer_in_process(trained, {}, "here")
+
+
 def infer_in_process(trained, settings, name):
     target = trained / f"{name}.npz"
     command = [sys.executable, "-c", SCRIPT, str(trained / "model"), str(trained / "X.npy"), str(target)]
@@ -56,8 +62,7 @@ def infer_in_process(trained, settings, name):
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
-def test_another_processor_gives_the_same_labels_but_for_ties_and_values_within_rounding(trained, name):
-    here = infer_in_process(trained, {}, "here")
+def test_another_processor_gives_the_same_labels_but_for_ties_and_values_within_rounding(trained, here, name):
     there = infer_in_process(trained, PROCESSORS[name], name.replace(" ", "-"))
     for values in ("filled", "spread", "proba"):
         np.testing.assert_allclose(there[values], here[values], rtol=0, atol=1e-5)

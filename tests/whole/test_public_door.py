@@ -19,7 +19,6 @@ HOMES = {
     "open_clusters": pipeline,
     "open_year": pipeline,
 }
-NOT_FOR_MODEL = ("dask", "distributed", "fsspec", "h5py", "matplotlib", "odc", "prefect", "rasterio", "xarray", "zarr")
 
 
 def printed(code):
@@ -81,26 +80,3 @@ def test_an_installation_holds_all_packages():
     for package in ("sitscube", "model", "pipeline"):
         assert "py.typed" in setuptools["package-data"][package]
         assert (ROOT / package / "py.typed").is_file()
-
-
-def test_model_works_without_the_libraries_of_the_pipeline():
-    code = f"""
-import sys
-from importlib.machinery import PathFinder
-
-class Without(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        absent = name.partition(".")[0] in {NOT_FOR_MODEL!r}
-        return None if absent else super().find_spec(name, path, target)
-
-sys.meta_path[sys.meta_path.index(PathFinder)] = Without
-import numpy as np
-from model import MeanDEC
-X = np.random.default_rng(0).random((40, 6), dtype=np.float32)
-X[::3, 2] = np.nan
-print(*MeanDEC(n_iter=2, pretrain_epochs=1, batch_size=20, random_state=0).fit(X).predict(X))
-"""
-    labels = printed(code)
-    assert len(labels) == 40
-    assert set(labels) <= {"0", "1"}
