@@ -1,4 +1,4 @@
-"""The public names of `sitscube`, what importing them loads, and `model` without the libraries of the pipeline."""
+"""The public names of `sitscube`, and what importing them loads."""
 
 import subprocess
 import sys
