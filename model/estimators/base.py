@@ -87,14 +87,13 @@ class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
                 f"X has n_samples={usable.sum()} series with an observation, fewer than n_clusters={self.n_clusters}"
             )
         scaler = ChannelScaler.fit(series)
-        with one_thread():
-            trained = self._train(
-                *observed_and_zeroed(scaler.transform(series[usable]), device),
-                plain_parameters(self.training_parameters()) | {"random_state": drawn_seed(self.random_state)},
-                progress or _silent,
-                None if checkpoint is None else Path(checkpoint),
-                None if population is None else _scaled_parts(population, scaler, series.shape[1:], device),
-            )
+        trained = self._train(
+            *observed_and_zeroed(scaler.transform(series[usable]), device),
+            plain_parameters(self.training_parameters()) | {"random_state": drawn_seed(self.random_state)},
+            progress or _silent,
+            None if checkpoint is None else Path(checkpoint),
+            None if population is None else _scaled_parts(population, scaler, series.shape[1:], device),
+        )
         validate_data(self, X, skip_check_array=True)  # n_features_in_, feature_names_in_
         self.model_, self.scaler_, self.n_iter_ = trained.model.eval(), scaler, trained.n_iter
         self.about_ = {}

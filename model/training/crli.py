@@ -15,6 +15,7 @@ from torch import Tensor
 from model.losses import discriminator_loss, generator_loss, prediction_loss, reconstruction_loss
 from model.networks.crli import CRLIModel, kmeans_loss, nearest
 from model.parameters import random_generator
+from model.threads import one_thread
 from model.training.batches import Batches
 from model.training.history import EventRecord, History, UpdateRecord, no_beginning
 from model.training.pretraining import smallest_distance
@@ -140,6 +141,7 @@ class CRLITraining:
         self.batches.restore(below("batches", tensors))
 
 
+@one_thread()
 def fit_crli(
     x: Tensor, m: Tensor, parameters: Mapping[str, Any], progress: Progress, checkpoint: Path | None
 ) -> Trained:

@@ -11,6 +11,7 @@ from model.networks.joint import JointModel, new_model
 from model.networks.networks import Autoencoder, Generator
 from model.parameters import random_generator, training_options, with_preset
 from model.series import mean_filled
+from model.threads import one_thread
 from model.training.algorithm import JointTraining
 from model.training.components_start import centres_from_clusters, filled_by, start_from_components, warm_up
 from model.training.history import Beginning
@@ -21,6 +22,7 @@ from model.training.target import Population
 from model.training.trained import Trained
 
 
+@one_thread()
 def fit_model(
     x: Tensor,
     m: Tensor,
