@@ -27,7 +27,7 @@ from model.training.target import Population
 from model.training.trained import Trained
 
 NO_LABEL = -1
-BLOCK = 2048  # series in every forward pass on a CPU: large against the cost of a call, small against the caches
+BLOCK = 4096  # series in every forward pass on a CPU: large against the cost of a call, small against the caches
 
 
 class SeriesClustering(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator, Saved):
