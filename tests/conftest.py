@@ -1,8 +1,10 @@
 """One small country for the whole session, and one finished run of it that tests may read but not change."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import pytest
 
 from pipeline.base.progress import Silent
@@ -12,6 +14,16 @@ from pipeline.stages.run import run
 from tests.support.downloads import NAMES, OTHER_TILE, connected
 from tests.support.earthdata_service import EarthdataService, granule_bytes
 from tests.support.small_country import make_country, small_config
+
+
+def pytest_configure() -> None:
+    """Switch off the profiler of Dask workers, here and in processes that tests start.
+
+    It calls `sys._current_frames` every few milliseconds. In CPython 3.11.7 that stops the whole process for ever where
+    a garbage collection begins inside it (python/cpython issue 106883), and with it pytest and its timeout.
+    """
+    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
+    dask.config.set({"distributed.worker.profile.enabled": False})
 
 
 @pytest.fixture(scope="session")
