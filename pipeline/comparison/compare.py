@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from pipeline.base.errors import UserError
 from pipeline.base.files import check_writable
 from pipeline.base.progress import Reporter
@@ -35,7 +33,6 @@ def compare_methods(
     Raises:
         UserError: `folder` cannot be written, or the log of an earlier comparison there is damaged.
     """
-    torch.set_num_threads(1)  # measured: on networks this small a second thread costs more than it saves
     if folder is not None:
         check_writable(folder / "runs.jsonl")
     log = RunLog(None if folder is None else folder / "runs.jsonl")

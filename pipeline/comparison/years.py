@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from pipeline.accuracy.confusion import Confusion
 from pipeline.base.errors import UserError
@@ -159,7 +158,6 @@ class YearTrial(Trial):
 def _count_shard(
     shard: Shard, *, cube: Location, reference: Location, predict: Callable[[np.ndarray], np.ndarray], n_clusters: int
 ) -> Confusion:
-    torch.set_num_threads(1)  # also in workers of a cluster
     source = stores.open_to_read(cube)
     window = layout.read_grid(source).window(shard)
     season = stores.read_window(stores.open_to_read(reference), "season", window)

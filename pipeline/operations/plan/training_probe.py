@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from model import JointClustering
 from model.parameters import pretraining_steps, with_preset
@@ -78,7 +77,6 @@ class _TrainingProbe:
 
     def __call__(self, listener: Listener) -> Speed:
         """Train on the worker."""
-        torch.set_num_threads(1)
         options = with_preset(self.parameters)
         interval = options["adversarial_interval"]
         played = options["w_gen"] > 0 and interval <= _RAREST_GAME

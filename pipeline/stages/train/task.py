@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from model import JointClustering, TrainingDiverged
 from pipeline.base import locks
@@ -46,7 +45,6 @@ class TrainingTask:
             UserError: training does not converge, or the state cannot be written.
             Cancelled: raised by the listener where nobody waits for the result any more.
         """
-        torch.set_num_threads(1)  # measured: on networks this small a second thread costs more than it brings
         # a worker whose run was killed ends its training at its next event, and writes its state until then
         with locks.hold(self.state.with_name(f".{self.state.name}"), "training", wait=True):
             self._begin_state(listener)
